@@ -1,0 +1,1 @@
+"""The emulator against the documents: real sockets, no waiting for a clock."""

@@ -1,0 +1,164 @@
+"""What people read: plans, reports, runs and quotas as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from uploader.planning.routing import spoken
+from uploader.storage.journal import Run
+from uploader.storage.ledger import Standing, Window
+
+_MEANING = {
+    0: "Everything was delivered.",
+    1: "The books don't balance: a fault of this program. Please report it.",
+    2: "Nothing was sent.",
+    3: "It is finished, but not everything was delivered.",
+    4: "It stopped early and can go on.",
+}
+
+
+def report_text(report: dict[str, Any]) -> str:
+    """A report for somebody who has a minute."""
+    records, updates, calls = report["records"], report["updates"], report["calls"]
+    again = " (reported again: nothing was sent this time; --again sends once more)"
+    lines = [
+        f"Run {report['run']}: {report['state']} after {spoken(report['seconds'])}, exit "
+        f"{report['exit_code']}. {_MEANING[report['exit_code']]}"
+        + (again if report.get("reported_again") else ""),
+    ]
+    if report.get("stopped_because"):
+        lines.append(f"Stopped by {report['stopped_by']}: {report['stopped_because']}.")
+    lines += [
+        "",
+        _row(
+            "records",
+            f"{records['read']:,} read = {records['rejected']:,} rejected + {records['skipped']:,} "
+            f"skipped + {records['merged']:,} merged + {updates['planned']:,} planned",
+        ),
+        _row(
+            "updates",
+            f"{updates['planned']:,} planned = {updates['delivered']:,} delivered + "
+            f"{updates['not_applied']:,} not applied + {updates['dead_lettered']:,} dead-lettered + "
+            f"{updates['pending']:,} pending",
+        ),
+        _row("books", "balanced" if report["balanced"] else "NOT BALANCED"),
+        _row("route", f"{report['route']} ({report['route_reason']})"),
+        _row(
+            "calls",
+            f"{calls['single']:,} single, {calls['bulk']:,} bulk, {calls['status']:,} status; "
+            f"{calls['retries']:,} of them repeats",
+        ),
+    ]
+    if report["batches"]:
+        lines.append(_row("batches", _batches(report)))
+    lines += _reasons(report["reasons"])
+    lines += [_row("warning", warning) for warning in report["warnings"]]
+    lines.append(_row("letters", report["dead_letters"] or "none: nothing is left over"))
+    if report["new_state"]:
+        lines.append(
+            _row("state", "the state store was made anew: in a container, is its volume there?")
+        )
+    lines += _what_next(report)
+    return "\n".join(lines)
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """A plan for somebody who has to approve it."""
+    records, updates = plan["records"], plan["updates"]
+    dead = sum(plan["unsendable"].values())
+    lines = [
+        f"{updates['planned']:,} updates by {plan['route']}: {plan['calls_needed']:,} "
+        f"call{'' if plan['calls_needed'] == 1 else 's'}, {plan['bytes']:,} bytes, about "
+        f"{spoken(plan['expected_seconds'])} (until {plan['expected_end_at']} if begun now). "
+        "Nothing was sent.",
+        "",
+        _row(
+            "records",
+            f"{records['read']:,} read = {records['rejected']:,} rejected + {records['skipped']:,} "
+            f"skipped + {records['merged']:,} merged + {updates['planned']:,} planned",
+        ),
+        _row("route", f"{plan['route']} ({plan['route_reason']})"),
+        _row("instead", plan["other_route"]),
+        _row("sent as", f"{plan['id_type']}, with {len(plan['names'])} attributes: {_some(plan['names'])}"),
+    ]
+    lines += _reasons(plan["reasons"])
+    if dead:
+        lines += [_row("no call", f"{dead:,} updates can't be sent and become dead letters:")]
+        lines += _reasons(plan["unsendable"])
+    lines += [_row("warning", warning) for warning in plan["warnings"]]
+    lines.append(_row("digest", plan["plan_digest"]))
+    if plan["plan"]:
+        lines += [_row("plan", plan["plan"]), "", f"Send exactly this: uploader send {plan['plan']}"]
+    else:
+        lines += ["", "To send exactly this later, keep it: uploader plan … -o FOLDER"]
+    return "\n".join(lines)
+
+
+def runs_text(runs: Sequence[Run]) -> str:
+    """The latest runs, a line each."""
+    if not runs:
+        return "No run yet."
+    lines = [f"{'run':<24} {'state':<10} {'exit':<4} {'stopped by':<12} {'started (UTC)':<20} account"]
+    for run in runs:
+        started = datetime.fromtimestamp(run.started_at, UTC)
+        code = "" if run.exit_code is None else str(run.exit_code)
+        lines.append(
+            f"{run.run:<24} {run.state.value:<10} {code:<4} {run.stopped_by or '':<12} "
+            f"{started:%Y-%m-%d %H:%M:%S}  {run.account}"
+        )
+    return "\n".join(lines)
+
+
+def quota_text(windows: Iterable[tuple[Window, int, Standing]]) -> str:
+    """What is used and left in each window, and when it frees."""
+    lines = []
+    for window, cap, standing in windows:
+        left = max(cap - standing.used, 0)
+        length = spoken(window.seconds)
+        lines.append(f"{window.name}: {standing.used:,} of {cap:,} used in {length}, {left:,} left")
+        lines += [f"    {calls:,} free at {at:%Y-%m-%d %H:%M:%S} UTC" for at, calls in _few(standing)]
+    return "\n".join(lines)
+
+
+def _few(standing: Standing) -> list[tuple[datetime, int]]:
+    """At most five moments: the rest frees with the last of them or later."""
+    frees = list(standing.frees)
+    return [*frees[:4], *frees[-1:]] if len(frees) > 5 else frees  # noqa: PLR2004: five lines
+
+
+def _row(name: str, text: str) -> str:
+    return f"  {name:<9} {text}"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown + (", …" if len(names) > 8 else "")  # noqa: PLR2004: what a line holds
+
+
+def _reasons(reasons: dict[str, int]) -> list[str]:
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    return [_row("", f"{count:,} × {reason}") for reason, count in ordered]
+
+
+def _batches(report: dict[str, Any]) -> str:
+    by_status: dict[str, int] = {}
+    for batch in report["batches"]:
+        by_status[batch["status"]] = by_status.get(batch["status"], 0) + 1
+    text = ", ".join(f"{count:,} {status}" for status, count in sorted(by_status.items()))
+    if report["not_found"]:
+        text += f"; {report['not_found']:,} profiles were not found at the edge"
+    return text
+
+
+def _what_next(report: dict[str, Any]) -> list[str]:
+    if report["state"] == "stopped":
+        return ["", "To go on: start the same command again, or uploader resume."]
+    if report["dead_letters"] and report["exit_code"] == 3:  # noqa: PLR2004: the contract's code
+        return [
+            "",
+            "The letters tell each reason. Mend them if they need it, then: "
+            f"uploader retry {report['dead_letters']}",
+        ]
+    return []

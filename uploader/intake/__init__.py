@@ -1,0 +1,1 @@
+"""Bytes in, records out, rules applied: nothing is lost here and nothing is guessed."""

@@ -1,0 +1,1 @@
+"""Records in, a plan out: no network, no clock."""

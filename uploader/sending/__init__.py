@@ -1,0 +1,1 @@
+"""Planned work in, outcomes out: under the quota, at a pace, with retries."""

@@ -1,0 +1,258 @@
+"""The one seam to the network: a call goes in, an :class:`Answer` comes out, never an error.
+
+One keep-alive aiohttp session. Redirects are never followed, nothing is retried behind our
+back, cookies are not kept, and the token goes only where :func:`may_carry_token` allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+from yarl import URL
+
+from uploader import __version__
+from uploader.errors import SettingsError
+from uploader.model import BatchCall, SingleCall
+from uploader.sending.outcomes import Answer
+
+# The content type of curl --data-binary, which the documentation uses.
+_FORM: Final = "application/x-www-form-urlencoded"
+_MAX_ANSWER_BYTES: Final = 1_000_000
+_CONNECT_SECONDS: Final = 10.0
+# A batch file gets time to be sent at this rate at least, besides the ordinary timeout.
+_SLOWEST_UPLOAD: Final = 100_000
+_MOST_RETRY_AFTER: Final = 900.0
+
+
+@dataclass(frozen=True)
+class EdgeAddress:
+    """Where the edge is and how an account is named there."""
+
+    base_url: str
+    client_code: str
+    token: str | None = field(default=None, repr=False)
+    status_hosts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse an address that a token must not be sent to.
+
+        Raises:
+            SettingsError: it isn't http or https, or would carry the token in clear.
+        """
+        try:
+            url = URL(self.base_url)
+        except ValueError:
+            url = URL()
+        if url.scheme not in ("http", "https") or not url.host:
+            message = f"the edge's address must be http or https, not {self.base_url!r} (UPLOADER_EDGE_URL)"
+            raise SettingsError(message)
+        if self.token is not None and not may_carry_token(url):
+            message = (
+                f"{url.origin()}: a token goes only over https; "
+                "use an https address (UPLOADER_EDGE_URL), or no token"
+            )
+            raise SettingsError(message)
+
+    @property
+    def single_url(self) -> str:
+        """Where single updates go."""
+        return f"{self._root}/m2/{self._code}/profile/update"
+
+    def batch_url(self, version: int) -> str:
+        """Where batch files go."""
+        v2 = "v2/" if version == 2 else ""  # noqa: PLR2004: the API's own version number
+        return f"{self._root}/m2/{self._code}/{v2}profile/batchUpdate"
+
+    def profile_url(self, id_path: str) -> str:
+        """Where a profile is fetched; *id_path* is encoded."""
+        return f"{self._root}/rest/v1/profiles/{id_path}?client={self._code}"
+
+    @property
+    def _root(self) -> str:
+        return self.base_url.rstrip("/")
+
+    @property
+    def _code(self) -> str:
+        return str(URL.build(path=self.client_code).raw_path)
+
+
+def may_carry_token(url: URL) -> bool:
+    """Whether a token may go to *url*: over https, or to this very machine."""
+    return url.scheme == "https" or is_loopback(url.host or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine, by name or by number."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Edge:
+    """The remote API, as far as the network goes."""
+
+    def __init__(self, address: EdgeAddress, workers: int, timeout_seconds: float) -> None:
+        """Use as a context manager; at most *workers* connections are held."""
+        self.address = address
+        self._workers = workers
+        self._timeout = timeout_seconds
+        self._session: aiohttp.ClientSession | None = None
+        self._single_url = URL(address.single_url, encoded=True)
+
+    async def __aenter__(self) -> Self:
+        """Open the session; the first call opens the first connection."""
+        # Freed memory of this size once keeps glibc from mapping and unmapping
+        # asyncio's 256 KiB read buffer for every answer.
+        bytes(4 << 20)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._workers + 4, ttl_dns_cache=300),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"uploader/{__version__}", "Accept-Encoding": "identity"},
+        )
+        # aiohttp sends a GET again by itself when a kept connection turns out to be
+        # closed. That would be a call which the quota doesn't know of.
+        self._session._retry_connection = False  # noqa: SLF001
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def batch_timeout(self, size_bytes: int) -> float:
+        """Seconds that a batch file of this size may take."""
+        return self._timeout + size_bytes / _SLOWEST_UPLOAD
+
+    async def single(self, call: SingleCall) -> Answer:
+        """Send one single update."""
+        if call.in_url:
+            url = URL(f"{self._single_url}?{call.payload.decode()}", encoded=True)
+            return await self._ask("GET", url, self._timeout)
+        return await self._ask("POST", self._single_url, self._timeout, call.payload)
+
+    async def bulk(self, version: int, batch: BatchCall) -> Answer:
+        """Send one batch file; an answer before all of it was sent is no answer."""
+        pieces = _Pieces(batch.pieces)
+        url = URL(self.address.batch_url(version), encoded=True)
+        answer = await self._ask(
+            "POST", url, self.batch_timeout(batch.size_bytes), pieces, batch.size_bytes
+        )
+        if answer.status is not None and not pieces.all_sent:
+            fault = f"HTTP {answer.status} before the batch file was sent whole"
+            return Answer(None, fault=fault, seconds=answer.seconds)
+        return answer
+
+    async def status(self, url: str) -> Answer:
+        """Ask for a batch's status at *url*, which has been judged before."""
+        return await self._ask("GET", URL(url, encoded=True), self._timeout)
+
+    async def profile(self, id_path: str) -> Answer:
+        """Fetch one profile."""
+        url = URL(self.address.profile_url(id_path), encoded=True)
+        return await self._ask("GET", url, self._timeout)
+
+    async def _ask(
+        self,
+        method: str,
+        url: URL,
+        timeout_seconds: float,
+        data: Any = None,
+        size_bytes: int | None = None,
+    ) -> Answer:
+        assert self._session is not None, "an Edge is used as a context manager"
+        headers = {"Content-Type": _FORM} if data is not None else {}
+        if size_bytes is not None:
+            headers["Content-Length"] = str(size_bytes)
+        if self.address.token is not None and may_carry_token(url):
+            headers["Authorization"] = f"Bearer {self.address.token}"
+        started = time.monotonic()
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SECONDS),
+            ) as response:
+                body = await response.content.read(_MAX_ANSWER_BYTES)
+                while not response.content.at_eof() and len(body) < _MAX_ANSWER_BYTES:
+                    body += await response.content.read(_MAX_ANSWER_BYTES)
+                return Answer(
+                    response.status,
+                    body,
+                    _retry_after(response.headers.get("Retry-After")),
+                    seconds=time.monotonic() - started,
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            return Answer(None, fault=_fault(error), seconds=time.monotonic() - started)
+
+
+class _Pieces:
+    """A body in pieces, which knows whether all of them were taken."""
+
+    def __init__(self, pieces: tuple[bytes, ...]) -> None:
+        self._pieces = pieces
+        self.all_sent = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        last = len(self._pieces) - 1
+        for index, piece in enumerate(self._pieces):
+            # The edge may answer before the writer asks for more than the last piece.
+            self.all_sent = index == last
+            yield piece
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds, from a number or a date; what makes no sense is ignored."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    if not seconds > 0:
+        return None
+    return min(seconds, _MOST_RETRY_AFTER)
+
+
+def _fault(error: BaseException) -> str:
+    """What went wrong, in words that hold nothing of what was sent."""
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case aiohttp.ClientConnectorDNSError():
+            return "the edge's name can't be resolved"
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return "the TLS connection failed"
+        case aiohttp.ClientConnectorError():
+            return "the connection was refused"
+        case aiohttp.ClientPayloadError():
+            return "the answer was cut short"
+        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
+            return "the connection was closed before the answer"
+        case _:
+            return f"no answer ({type(error).__name__})"

@@ -1,0 +1,1 @@
+"""What survives a crash: quota, runs and their outcomes, behind one schema."""

@@ -1,0 +1,60 @@
+"""One run sends per account at a time: an operating system lock, which dies with its holder.
+
+Never a process id in a file: in containers everybody is process 1.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from uploader.errors import StoppedBy, StoppedError
+
+
+class AccountLock:
+    """Held while a run sends for an account; others are told who is at work."""
+
+    def __init__(self, folder: Path, account: str, run: str) -> None:
+        """The lock's file lies in *folder*, which all who share the store have to see."""
+        name = hashlib.sha256(account.encode()).hexdigest()[:16]
+        self._path = folder / f"account-{name}.lock"
+        self._run = run
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            StoppedError: another run holds it (``other_run``).
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another run"
+            os.close(descriptor)
+            message = (
+                f"{holder} is sending for this account; wait until it has ended, or say "
+                "--alongside if the two touch different profiles"
+            )
+            raise StoppedError(StoppedBy.OTHER_RUN, message) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"run {self._run} on {os.uname().nodename}".encode())
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let go."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
