@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from uploader.errors import SettingsError, StoppedBy
 from uploader.sending.stopping import Stop
 from uploader.settings import parse_duration
 
-_CLOCK_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+_LOOK_SECONDS: Final = 30.0
+_CLOCK_TIME: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,18 @@ class Deadline:
         except ValueError as error:
             message = f"--deadline {text!r}: write a duration such as 3h, or a time such as 06:00"
             raise SettingsError(message) from error
-        assert isinstance(seconds, float), "a text becomes a number of seconds"
         return Deadline(now + timedelta(seconds=seconds))
+
+    def _seconds_left(self) -> float:
+        return 0.0 if self.at is None else (self.at - datetime.now(UTC)).total_seconds()
 
     async def watch(self, stop: Stop) -> None:
         """Ask for a stop when it has come."""
         if self.at is None:
             return
-        while (left := (self.at - datetime.now(UTC)).total_seconds()) > 0:
-            await asyncio.sleep(min(left, 30))
+        # In steps, since the wall clock may be set meanwhile.
+        while not stop.requested and (left := self._seconds_left()) > 0:
+            await stop.sleep(min(left, _LOOK_SECONDS))
         stop.request(
             StoppedBy.DEADLINE,
             f"the deadline ({self.at:%Y-%m-%d %H:%M} UTC) has come; start again and it goes on",

@@ -23,7 +23,7 @@ MAX_BODY_BYTES: Final = 60_000
 MAX_BATCH_BYTES: Final = 49_999_999
 MAX_BATCH_ROWS: Final = 500_000
 
-# All external profile data of one profile: 64 KB. We see only our part of it,
+# A profile holds 64 KB of external data, all of it together. We see only our part of it,
 # but what is larger than the whole can't fit.
 MAX_PROFILE_BYTES: Final = 64_000
 

@@ -5,7 +5,7 @@ Five folders never import one another; what passes between them is defined here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -328,3 +328,7 @@ class Calls:
             self.status + other.status,
             self.retries + other.retries,
         )
+
+    def as_json(self) -> dict[str, int]:
+        """The report's ``calls``."""
+        return asdict(self)

@@ -62,6 +62,11 @@ class Input:
     letters: Letters | None = None
 
     @property
+    def origin_run(self) -> str | None:
+        """The run that wrote the letters."""
+        return None if self.letters is None else self.letters.run
+
+    @property
     def names(self) -> list[str]:
         """What it is called."""
         if self.letters is not None:
@@ -84,8 +89,8 @@ def read_exports(arguments: Sequence[str], settings: Settings, spool: Path) -> I
     return Input(mapping, wish, settings.delimiter, identity, exports=exports)
 
 
-def read_letters(path: Path, settings: Settings) -> Input:
-    """As :func:`read_exports`, for a dead-letter file; flags for the route win over its own.
+def read_letters(path: Path) -> Input:
+    """As :func:`read_exports`, for a dead-letter file, which knows its mapping and route.
 
     Raises:
         ExportError: it is no dead-letter file.
@@ -159,7 +164,7 @@ def _fill(
     progress.begin(Stage.PLANNING)
     telemetry.planning_begun(given.names)
     reading = Reading(given.mapping, given.delimiter, strict=settings.strict_limits)
-    sources = given.names if given.letters is None else []
+    sources = given.names if given.letters is None else list(given.letters.sources)
     blocks = (
         reading.blocks(given.exports)
         if given.letters is None
@@ -170,12 +175,12 @@ def _fill(
     with LetterWriter(body) as letters:
         records = _records(blocks, tally, letters, progress, stopped, now)
         contents = _sorted_and_folded(records, tally, settings, partial, scratch)
-    about = _sources(given, reading, sources)
+    about = _sources(given, reading)
     with LetterWriter(partial / DEAD_LETTERS_FILE) as letters:
         letters.write(header(None, about, given.delimiter, given.mapping, given.wish.as_json()))
         letters.copy(body)
     body.unlink()
-    return _described(given, settings, partial, contents, tally, reading, about, now)
+    return _described(given, settings, partial, contents, tally, reading, sources, about, now)
 
 
 def _records(
@@ -234,7 +239,7 @@ def _sorted_and_folded(
         raise
 
 
-def _sources(given: Input, reading: Reading, names: list[str]) -> list[dict[str, Any]]:
+def _sources(given: Input, reading: Reading) -> list[dict[str, Any]]:
     if given.letters is not None:
         known = given.letters.sources
         return [
@@ -259,7 +264,8 @@ def _described(
     contents: Contents,
     tally: _Tally,
     reading: Reading,
-    sources: list[dict[str, Any]],
+    sources: list[str],
+    about: list[dict[str, Any]],
     now: datetime,
 ) -> dict[str, Any]:
     updates = Updates(partial / UPDATES_FILE)
@@ -270,9 +276,7 @@ def _described(
         Route(Via.BULK, 2 if given.wish.create_profiles else given.wish.bulk_version or 1),
     )
     seen = survey(updates, by_bulk, contents)
-    choice = routing.choose(
-        given.wish, contents.updates, seen.total_bytes, seen.batches, pace
-    )
+    choice = routing.choose(given.wish, contents.updates, seen.total_bytes, seen.batches, pace)
     wire = replace(by_bulk, route=choice.route)
     single = choice.route.via is Via.SINGLE
     if single:
@@ -295,8 +299,8 @@ def _described(
         "names": list(contents.names),
         "mapping": given.mapping.as_json(),
         "delimiter": given.delimiter,
-        "sources": [source["name"] for source in sources],
-        "source_columns": sources,
+        "sources": sources,
+        "source_columns": about,
         "route_wish": given.wish.as_json(),
         "route_chosen": {
             "via": choice.route.via.value,

@@ -1,21 +1,17 @@
-"""The only reader of environment, secrets and configuration files.
+"""Every setting: one typed model, with each one's default and what it does.
 
-One typed model. Precedence: flag, environment ``UPLOADER_*``, secrets directory, TOML
-file, default. A key that isn't known is refused by name, with the nearest one that is.
+:mod:`uploader.configuration` reads it from flags, environment and files.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,13 +20,10 @@ from pydantic_settings import (
 
 from uploader.errors import SettingsError
 from uploader.limits import BULK_CALLS_PER_MINUTE, SINGLE_CALLS_PER_DAY
-from uploader.model import IdType, Mapping as RecordMapping, Method, RouteWish, Via
+from uploader.model import IdType, Method, RouteWish, Via
+from uploader.model import Mapping as RecordMapping
 
 PREFIX: Final = "UPLOADER_"
-CONFIG_VARIABLE: Final = "UPLOADER_CONFIG"
-SECRETS_VARIABLE: Final = "UPLOADER_SECRETS_DIR"
-DEFAULT_CONFIG: Final = Path("config/uploader.toml")
-_DEFAULT_SECRETS: Final = Path("/run/secrets")
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -38,17 +31,15 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?B)", re.IGNORECASE)
 _UNIT_BYTES: Final = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 
 
-def parse_duration(text: object) -> object:
-    """Seconds from ``90s``, ``10m``, ``1h30m``; numbers are seconds already.
+def parse_duration(text: str) -> float:
+    """Seconds from ``90s``, ``10m`` or ``1h30m``.
 
     Raises:
         ValueError: *text* is no duration.
     """
-    if not isinstance(text, str):
-        return text
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text.strip():
-        raise ValueError("a duration is written like 90s, 10m or 3h")  # noqa: TRY003, EM101
+        raise ValueError("a duration is written like 90s, 10m or 3h")
     return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
 
 
@@ -62,12 +53,31 @@ def parse_size(text: object) -> object:
         return text
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise ValueError("a size is written like 400MB or 2GB")  # noqa: TRY003, EM101
+        raise ValueError("a size is written like 400MB or 2GB")
     return int(float(match[1]) * _UNIT_BYTES[match[2].upper()])
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size)]
+
+
+class TomlValues(PydanticBaseSettingsSource):
+    """The values of the TOML file that :func:`uploader.configuration.load` has read."""
+
+    values: ClassVar[Mapping[str, Any]] = {}
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """One value; part of the library's interface."""
+        del field
+        return self.values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All values."""
+        return dict(self.values)
 
 
 class Settings(BaseSettings):
@@ -80,7 +90,6 @@ class Settings(BaseSettings):
         frozen=True,
         env_ignore_empty=True,
     )
-    toml_file: ClassVar[Path | None] = None
 
     # The account
     client_code: str | None = Field(
@@ -108,13 +117,13 @@ class Settings(BaseSettings):
         [], description="A column to send, COLUMN or COLUMN=NAME. None given: every other column."
     )
     leave_out: list[str] = Field([], description="A column not to send.")
-    constants: list[str] = Field(
-        [], description="An attribute that every update gets, NAME=VALUE."
-    )
+    constants: list[str] = Field([], description="An attribute that every update gets, NAME=VALUE.")
     latest_by: str | None = Field(
         None, description="The column (numbers or ISO dates) that decides which record is last."
     )
-    delimiter: str = Field(",", description="What divides the columns of a CSV export; \\t is a tab.")
+    delimiter: str = Field(
+        ",", description="What divides the columns of a CSV export; \\t is a tab."
+    )
     strict_limits: bool = Field(
         False, description="Reject what is over the limits that Adobe states for page calls only."
     )
@@ -186,8 +195,7 @@ class Settings(BaseSettings):
     # Where things are
     state_url: str | None = Field(
         None,
-        description="The state store: quota, runs and outcomes. Default: SQLite in "
-        "$XDG_STATE_HOME/uploader",
+        description="The state store: quota, runs and outcomes.",
     )
     work_dir: Path | None = Field(
         None, description="Where run folders lie. Default: beside the SQLite state store."
@@ -209,14 +217,14 @@ class Settings(BaseSettings):
     def _one_byte(cls, value: str) -> str:
         value = {"\\t": "\t", "tab": "\t"}.get(value, value)
         if len(value.encode()) != 1 or value in '"\r\n\0':
-            raise ValueError("a delimiter is one ASCII character, and no quote or line end")  # noqa: TRY003, EM101
+            raise ValueError("a delimiter is one ASCII character, and no quote or line end")
         return value
 
     @field_validator("max_rejected")
     @classmethod
     def _number_or_share(cls, value: str) -> str:
         if not re.fullmatch(r"\d+|\d+(\.\d+)?%", value, re.ASCII):
-            raise ValueError("write a number such as 100, or a share such as 10%")  # noqa: TRY003, EM101
+            raise ValueError("write a number such as 100, or a share such as 10%")
         return value
 
     @field_validator("timezone")
@@ -226,7 +234,7 @@ class Settings(BaseSettings):
             if value is not None:
                 ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError("a time zone is written like Europe/Berlin") from error  # noqa: TRY003, EM101
+            raise ValueError("a time zone is written like Europe/Berlin") from error
         return value
 
     @classmethod
@@ -238,8 +246,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, environment, secrets, then the TOML file, which :func:`load` has read."""
-        return init_settings, env_settings, file_secret_settings, _Toml(settings_cls)
+        """Flags, environment, secrets, then the TOML file."""
+        del (
+            dotenv_settings
+        )  # environments are set by whoever starts us, not by files beside exports
+        return init_settings, env_settings, file_secret_settings, TomlValues(settings_cls)
 
     @property
     def mapping(self) -> RecordMapping:
@@ -288,98 +299,11 @@ class Settings(BaseSettings):
             )
             raise SettingsError(message)
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.client_code):
-            message = "a client code holds letters, digits, '-', '_' and '.' only (UPLOADER_CLIENT_CODE)"
+            message = (
+                "a client code holds letters, digits, '-', '_' and '.' only (UPLOADER_CLIENT_CODE)"
+            )
             raise SettingsError(message)
         return self.client_code
-
-
-class _Toml(PydanticBaseSettingsSource):
-    """The values of the TOML file that :func:`load` read."""
-
-    values: ClassVar[Mapping[str, Any]] = {}
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self.values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return dict(self.values)
-
-
-def load(flags: Mapping[str, Any], config: Path | None = None) -> Settings:
-    """Read all sources; *flags* holds only what was given by hand.
-
-    Raises:
-        SettingsError: a key isn't known, or a value can't be used; the message names
-            where it came from, never the value of a secret.
-    """
-    _refuse_unknown(
-        [name.removeprefix(PREFIX).lower() for name in os.environ if name.startswith(PREFIX)],
-        lambda key: f"environment variable {PREFIX}{key.upper()}",
-        also=("config", "secrets_dir"),
-    )
-    path = config or _path_from(CONFIG_VARIABLE)
-    if path is None and DEFAULT_CONFIG.exists():
-        path = DEFAULT_CONFIG
-    values = {} if path is None else _read_toml(path)
-    _refuse_unknown(list(values), lambda key: f"{path}: key {key!r}")
-    secrets = _path_from(SECRETS_VARIABLE) or _DEFAULT_SECRETS
-    _Toml.values = values
-    try:
-        return Settings(
-            _secrets_dir=secrets if secrets.is_dir() else None,
-            **{name: value for name, value in flags.items() if value is not None},
-        )
-    except ValidationError as error:
-        raise SettingsError(_explained(error, flags, values, path)) from None
-    except ValueError as error:  # a complex value in the environment that is no JSON
-        message = f"{error}; lists are written as JSON in the environment: [\"a\", \"b\"]"
-        raise SettingsError(message) from None
-    finally:
-        _Toml.values = {}
-
-
-def _path_from(variable: str) -> Path | None:
-    text = os.environ.get(variable)
-    return Path(text) if text else None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        message = f"{path}: can't be read: {error.strerror or error}"
-        raise SettingsError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = f"{path}: not TOML: {error}"
-        raise SettingsError(message) from error
-
-
-def _refuse_unknown(keys: Iterable[str], name: Any, also: tuple[str, ...] = ()) -> None:
-    known = [*Settings.model_fields, *also]
-    for key in keys:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {name(near[0]).rpartition(' ')[2]}?" if near else ""
-            message = f"{name(key)} is no setting of uploader{hint}"
-            raise SettingsError(message)
-
-
-def _explained(
-    error: ValidationError, flags: Mapping[str, Any], values: Mapping[str, Any], path: Path | None
-) -> str:
-    lines = []
-    for problem in error.errors(include_input=False, include_url=False):
-        key = str(problem["loc"][0])
-        if flags.get(key) is not None:
-            origin = "--" + key.replace("_", "-")
-        elif PREFIX + key.upper() in os.environ:
-            origin = PREFIX + key.upper()
-        elif key in values:
-            origin = f"{path}: {key}"
-        else:
-            origin = key
-        lines.append(f"{origin}: {problem['msg'].removeprefix('Value error, ')}")
-    return "; ".join(lines)
 
 
 def _column_pair(text: str) -> tuple[str, str]:

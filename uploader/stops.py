@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 from uploader.errors import StoppedBy
-
-if TYPE_CHECKING:
-    from uploader.pipeline import Pipeline
+from uploader.sending.stopping import Stop
 
 
 @contextlib.contextmanager
-def stop_on_signals(pipeline: Pipeline) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop *pipeline* while the block runs."""
+def stop_on_signals(stop: Stop, hurry: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask for *stop* while the block runs; a second one calls *hurry*."""
     loop = asyncio.get_running_loop()
 
     def asked(name: str) -> None:
-        if pipeline.stop.requested:
-            pipeline.hurry()
-        pipeline.stop.request(
+        if stop.requested:
+            hurry()
+        stop.request(
             StoppedBy.SIGNAL, f"{name} was received; start again and it goes on where it was"
         )
 

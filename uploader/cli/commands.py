@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import click
 
 from uploader import __version__
 from uploader.cli import running, screen
-from uploader.cli.demo import show_demo
+from uploader.cli.looking import quota, status
 from uploader.cli.options import (
     FILE,
     common_options,
@@ -22,16 +21,15 @@ from uploader.cli.options import (
     sending_options,
     setting,
 )
-from uploader.emulator import EmulatorSettings, serve
+from uploader.cli.rehearsing import demo, emulate
 from uploader.pipeline import Pipeline
 from uploader.planning.plan import Plan
 from uploader.preparing import make_plan, read_exports, read_letters
 from uploader.progress import Progress
 from uploader.runs import refuse_stale, unfinished_run
+from uploader.sending.stopping import Stop
 from uploader.settings import Settings
 from uploader.stops import stop_on_signals
-from uploader.storage.journal import Journal
-from uploader.storage.ledger import BULK, SINGLE, Ledger
 from uploader.workplace import Scratch, home
 
 _EXPORTS = click.argument("exports", nargs=-1, required=True, metavar="EXPORT...")
@@ -105,7 +103,7 @@ def run(exports: tuple[str, ...], *, dry_run: bool, **flags: Any) -> None:
         if dry_run:
             return await _plan_only(exports, None, settings, progress)
         async with Pipeline(settings, start.options, progress) as pipeline:
-            with stop_on_signals(pipeline):
+            with stop_on_signals(pipeline.stop, pipeline.hurry):
                 spool = pipeline.scratch / "standard-input"
                 given = await asyncio.to_thread(read_exports, exports, settings, spool)
                 return await pipeline.run(given)
@@ -143,7 +141,8 @@ def plan(exports: tuple[str, ...], *, output: Path | None, **flags: Any) -> None
 async def _plan_only(
     exports: tuple[str, ...], output: Path | None, settings: Settings, progress: Progress
 ) -> dict[str, Any]:
-    with Scratch(home(settings)) as scratch, running.interruptible() as stopped:
+    stop = Stop()
+    with Scratch(home(settings)) as scratch, stop_on_signals(stop):
         spool = scratch.path / "standard-input"
         given = await asyncio.to_thread(read_exports, exports, settings, spool)
         made = await asyncio.to_thread(
@@ -153,7 +152,7 @@ async def _plan_only(
             output or scratch.path / "plan",
             scratch.path,
             progress,
-            stopped,
+            lambda: stop.requested,
             datetime.now(UTC),
         )
         return plan_result(made, kept=output is not None)
@@ -164,8 +163,19 @@ def plan_result(made: Plan, *, kept: bool) -> dict[str, Any]:
     about = made.description
     end = datetime.now(UTC) + timedelta(seconds=about["expected_seconds"])
     keys = (
-        "records", "updates", "reasons", "unsendable", "route", "route_reason", "other_route",
-        "calls_needed", "bytes", "expected_seconds", "warnings", "names", "sources",
+        "records",
+        "updates",
+        "reasons",
+        "unsendable",
+        "route",
+        "route_reason",
+        "other_route",
+        "calls_needed",
+        "bytes",
+        "expected_seconds",
+        "warnings",
+        "names",
+        "sources",
     )
     flawed = about["records"]["rejected"] or about["unsendable"]
     return {key: about[key] for key in keys} | {
@@ -192,7 +202,7 @@ def send(folder: Path, **flags: Any) -> None:
 
     async def work(settings: Settings, progress: Progress) -> dict[str, Any]:
         async with Pipeline(settings, start.options, progress) as pipeline:
-            with stop_on_signals(pipeline):
+            with stop_on_signals(pipeline.stop, pipeline.hurry):
                 made = await asyncio.to_thread(Plan.open, folder, verify=True)
                 return await pipeline.send(made)
 
@@ -214,7 +224,7 @@ def resume(name: str | None, **flags: Any) -> None:
 
     async def work(settings: Settings, progress: Progress) -> dict[str, Any]:
         async with Pipeline(settings, start.options, progress) as pipeline:
-            with stop_on_signals(pipeline):
+            with stop_on_signals(pipeline.stop, pipeline.hurry):
                 found = await unfinished_run(pipeline.journal, name, pipeline.account)
                 await refuse_stale(pipeline.journal, found, stale=start.options.stale)
                 return await pipeline.resume(found)
@@ -241,10 +251,9 @@ def retry(file: Path, **flags: Any) -> None:
 
     async def work(settings: Settings, progress: Progress) -> dict[str, Any]:
         async with Pipeline(settings, start.options, progress) as pipeline:
-            with stop_on_signals(pipeline):
-                given = await asyncio.to_thread(read_letters, file, settings)
-                assert given.letters is not None, "letters were just read"
-                origin = await pipeline.journal.find(given.letters.run or "")
+            with stop_on_signals(pipeline.stop, pipeline.hurry):
+                given = await asyncio.to_thread(read_letters, file)
+                origin = await pipeline.journal.find(given.origin_run or "")
                 if origin is not None:
                     await refuse_stale(pipeline.journal, origin, stale=start.options.stale)
                 return await pipeline.run(given)
@@ -252,127 +261,5 @@ def retry(file: Path, **flags: Any) -> None:
     start.go(work, screen.report_text)
 
 
-@main.command()
-@click.argument("name", metavar="[RUN]", required=False)
-@common_options
-def status(name: str | None, **flags: Any) -> None:
-    """List the latest runs of all accounts, or show the report of RUN.
-
-    \b
-    Example:
-      uploader status --json
-    """
-    start = running.Start.read(flags)
-
-    async def work(settings: Settings, _: Progress) -> dict[str, Any]:
-        with running.store(settings) as database:
-            journal = Journal(database)
-            if name is None:
-                runs = await journal.runs()
-                start.text = screen.runs_text(runs)
-                return {"runs": [running.run_entry(entry) for entry in runs]}
-            found = await journal.find(name)
-            return running.found_report(found, name)
-
-    start.go(work, lambda report: start.text or screen.report_text(report), keep_code=False)
-
-
-@main.command()
-@common_options
-def quota(**flags: Any) -> None:
-    """Show what is used and left of the account's quota, and when it frees.
-
-    \b
-    Example:
-      uploader quota --json
-    """
-    start = running.Start.read(flags)
-
-    async def work(settings: Settings, _: Progress) -> dict[str, Any]:
-        account = f"{settings.edge.rstrip('/')}/{settings.account_code}"
-        with running.store(settings) as database:
-            ledger = Ledger(database, account)
-            caps = ((SINGLE, settings.daily_cap), (BULK, settings.bulk_calls_per_minute))
-            windows = [(window, cap, await ledger.standing(window)) for window, cap in caps]
-        start.text = screen.quota_text(windows)
-        return {
-            "account": account,
-            "windows": [
-                {
-                    "window": window.name,
-                    "seconds": window.seconds,
-                    "cap": cap,
-                    "used": standing.used,
-                    "left": max(cap - standing.used, 0),
-                    "frees": [
-                        {"at": at.strftime("%Y-%m-%dT%H:%M:%SZ"), "calls": calls}
-                        for at, calls in standing.frees
-                    ],
-                }
-                for window, cap, standing in windows
-            ],
-        }
-
-    start.go(work, lambda _: start.text)
-
-
-@main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", type=int, default=8080, show_default=True, help="0 takes a free one.")
-@click.option("--client-code", default="demo", show_default=True, help="The account to play.")
-@click.option("--token", default=None, help="Require this token of every call.")
-@click.option(
-    "--known", type=FILE, help="A file of third-party ids, one a line, whose profiles exist."
-)
-@click.option(
-    "--batch-delay", type=float, default=1.0, show_default=True, help="Seconds until a batch is complete."
-)
-@click.option(
-    "--faults", type=FILE, help="A JSON file of faults to play; docs/emulator.md tells them."
-)
-@click.option("--ready-file", type=FILE, help="Write the address here once it listens.")
-def emulate(
-    host: str,
-    port: int,
-    client_code: str,
-    token: str | None,
-    known: Path | None,
-    batch_delay: float,
-    faults: Path | None,
-    ready_file: Path | None,
-) -> None:
-    """Play Adobe Target's profile APIs on this machine, for rehearsals and tests.
-
-    \b
-    Example:
-      uploader emulate --port 8080 --known ids.txt
-      UPLOADER_EDGE_URL=http://127.0.0.1:8080 UPLOADER_CLIENT_CODE=demo uploader run …
-    """
-    with running.explained(as_json=False, report=None):
-        settings = EmulatorSettings(
-            client_code=client_code,
-            token=token,
-            known_third_party_ids=running.lines_of(known),
-            batch_delay_seconds=batch_delay,
-            faults=running.faults_of(faults),
-        )
-
-        def ready(url: str) -> None:
-            if ready_file is not None:
-                ready_file.write_text(url + "\n")
-            click.echo(f"The emulator listens at {url} for client code {client_code}.")
-            click.echo(f"What it received: {url}/_emulator/stats and /_emulator/profiles")
-
-        asyncio.run(serve(settings, host, port, ready))
-
-
-@main.command()
-@click.option(
-    "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the exports and the state here. [default: a temporary folder, removed at the end]",
-)
-def demo(folder: Path | None) -> None:
-    """Show a whole run with real retail data against the emulator; no account is needed."""
-    with running.explained(as_json=False, report=None):
-        sys.exit(show_demo(folder))
+for _command in (status, quota, emulate, demo):
+    main.add_command(_command)

@@ -35,7 +35,9 @@ def show_demo(folder: Path | None) -> int:
     """
     with ExitStack() as opened:
         if folder is None:
-            folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="uploader-demo-")))
+            folder = Path(
+                opened.enter_context(tempfile.TemporaryDirectory(prefix="uploader-demo-"))
+            )
         folder.mkdir(parents=True, exist_ok=True)
         _say("A grocer's data (completejourney, MIT licence) is written as a shop's exports:")
         transactions, demographics = write_exports(folder)
@@ -116,7 +118,7 @@ def fetch(url: str, ids: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]
         address = (
             f"{url}/rest/v1/profiles/thirdPartyId/{quote(identity, safe='')}?client={CLIENT_CODE}"
         )
-        with urllib.request.urlopen(address) as answer:  # noqa: S310: the emulator, on loopback
+        with urllib.request.urlopen(address) as answer:  # noqa: S310 - the emulator, on loopback
             profile = json.load(answer)
         attributes = profile.get("profileAttributes", {})
         yield identity, {name: about["value"] for name, about in attributes.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import EnumMeta
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,9 +42,11 @@ def setting(
 def _default_text(default: Any) -> str:
     if default is PydanticUndefined or default is None or default == [] or default is False:
         return ""
-    if isinstance(type(default), EnumMeta):
+    if isinstance(default, Enum):
         return str(default.value)
-    return f"{default:,}" if isinstance(default, int) and default >= 10_000 else f"{default:g}" if isinstance(default, float) else str(default)
+    if isinstance(default, float):
+        return f"{default:g}"
+    return str(default)
 
 
 def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:

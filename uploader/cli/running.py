@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,11 +17,14 @@ import click
 
 from uploader import telemetry
 from uploader.cli.watching import on_terminal, watched
-from uploader.emulator import Faults, FaultError as EmulatorFaultError, faults_from_json
+from uploader.closing import write_report
+from uploader.configuration import load
+from uploader.emulator import FaultError as EmulatorFaultError
+from uploader.emulator import Faults, faults_from_json
 from uploader.errors import SettingsError, StoppedError, UploaderError, UsageError
 from uploader.pipeline import Options
 from uploader.progress import Progress
-from uploader.settings import Settings, load
+from uploader.settings import Settings
 from uploader.storage.database import Database, open_database
 from uploader.storage.journal import Run
 from uploader.workplace import refuse_password, state_url
@@ -86,7 +88,7 @@ def explained(*, as_json: bool, report: Path | None) -> Iterator[None]:
         _fail("interrupted; start again and it goes on", 4, None, as_json=as_json, report=report)
     except BrokenPipeError:
         sys.exit(1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort, and it says what it was
         # Messages of foreign exceptions may hold values; where it happened never does.
         frames = traceback.extract_tb(error.__traceback__)
         where = "; ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames[-4:])
@@ -99,29 +101,13 @@ def _fail(
 ) -> None:
     stopped_by = error.stopped_by.value if isinstance(error, StoppedError) else None
     click.echo(f"uploader: {message}", err=True)
-    result = json.dumps(
-        {"state": "stopped", "exit_code": code, "stopped_by": stopped_by, "error": message}, indent=1
-    )
+    result = {"state": "stopped", "exit_code": code, "stopped_by": stopped_by, "error": message}
     if as_json:
-        click.echo(result)
+        click.echo(json.dumps(result, indent=1))
     if report is not None:
-        with contextlib.suppress(OSError):  # the message is on stderr in any case
-            report.write_text(result + "\n", "utf-8")
+        with contextlib.suppress(UploaderError):  # the message is on stderr in any case
+            write_report(report, result)
     sys.exit(code)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM set a flag that planning looks at."""
-    loop = asyncio.get_running_loop()
-    asked: list[bool] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked.append, True)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 @contextlib.contextmanager

@@ -81,7 +81,10 @@ def plan_text(plan: dict[str, Any]) -> str:
         ),
         _row("route", f"{plan['route']} ({plan['route_reason']})"),
         _row("instead", plan["other_route"]),
-        _row("sent as", f"{plan['id_type']}, with {len(plan['names'])} attributes: {_some(plan['names'])}"),
+        _row(
+            "sent as",
+            f"{plan['id_type']}, with {len(plan['names'])} attributes: {_some(plan['names'])}",
+        ),
     ]
     lines += _reasons(plan["reasons"])
     if dead:
@@ -90,7 +93,11 @@ def plan_text(plan: dict[str, Any]) -> str:
     lines += [_row("warning", warning) for warning in plan["warnings"]]
     lines.append(_row("digest", plan["plan_digest"]))
     if plan["plan"]:
-        lines += [_row("plan", plan["plan"]), "", f"Send exactly this: uploader send {plan['plan']}"]
+        lines += [
+            _row("plan", plan["plan"]),
+            "",
+            f"Send exactly this: uploader send {plan['plan']}",
+        ]
     else:
         lines += ["", "To send exactly this later, keep it: uploader plan … -o FOLDER"]
     return "\n".join(lines)
@@ -100,7 +107,9 @@ def runs_text(runs: Sequence[Run]) -> str:
     """The latest runs, a line each."""
     if not runs:
         return "No run yet."
-    lines = [f"{'run':<24} {'state':<10} {'exit':<4} {'stopped by':<12} {'started (UTC)':<20} account"]
+    lines = [
+        f"{'run':<24} {'state':<10} {'exit':<4} {'stopped by':<12} {'started (UTC)':<20} account"
+    ]
     for run in runs:
         started = datetime.fromtimestamp(run.started_at, UTC)
         code = "" if run.exit_code is None else str(run.exit_code)
@@ -118,14 +127,16 @@ def quota_text(windows: Iterable[tuple[Window, int, Standing]]) -> str:
         left = max(cap - standing.used, 0)
         length = spoken(window.seconds)
         lines.append(f"{window.name}: {standing.used:,} of {cap:,} used in {length}, {left:,} left")
-        lines += [f"    {calls:,} free at {at:%Y-%m-%d %H:%M:%S} UTC" for at, calls in _few(standing)]
+        lines += [
+            f"    {calls:,} free at {at:%Y-%m-%d %H:%M:%S} UTC" for at, calls in _few(standing)
+        ]
     return "\n".join(lines)
 
 
 def _few(standing: Standing) -> list[tuple[datetime, int]]:
     """At most five moments: the rest frees with the last of them or later."""
     frees = list(standing.frees)
-    return [*frees[:4], *frees[-1:]] if len(frees) > 5 else frees  # noqa: PLR2004: five lines
+    return [*frees[:4], *frees[-1:]] if len(frees) > 5 else frees  # noqa: PLR2004 - five lines
 
 
 def _row(name: str, text: str) -> str:
@@ -134,12 +145,12 @@ def _row(name: str, text: str) -> str:
 
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:8])
-    return shown + (", …" if len(names) > 8 else "")  # noqa: PLR2004: what a line holds
+    return shown + (", …" if len(names) > 8 else "")  # noqa: PLR2004 - what a line holds
 
 
 def _reasons(reasons: dict[str, int]) -> list[str]:
     ordered = sorted(reasons.items(), key=lambda item: -item[1])
-    return [_row("", f"{count:,} × {reason}") for reason, count in ordered]
+    return [_row("", f"{count:,} {reason}") for reason, count in ordered]
 
 
 def _batches(report: dict[str, Any]) -> str:
@@ -155,7 +166,7 @@ def _batches(report: dict[str, Any]) -> str:
 def _what_next(report: dict[str, Any]) -> list[str]:
     if report["state"] == "stopped":
         return ["", "To go on: start the same command again, or uploader resume."]
-    if report["dead_letters"] and report["exit_code"] == 3:  # noqa: PLR2004: the contract's code
+    if report["dead_letters"] and report["exit_code"] == 3:  # noqa: PLR2004 - the contract's code
         return [
             "",
             "The letters tell each reason. Mend them if they need it, then: "

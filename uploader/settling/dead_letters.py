@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -129,10 +130,10 @@ class LetterWriter:
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self.written += 1
 
-    def copy(self, path: Path) -> None:
-        """Add the lines of *path*."""
+    def copy(self, path: Path, *, after_lines: int = 0) -> None:
+        """Add the lines of *path*, without the first *after_lines*."""
         with path.open(encoding="utf-8", newline="\n") as lines:
-            for line in lines:
+            for line in islice(lines, after_lines, None):
                 self._file.write(line)
                 self.written += 1
 
@@ -160,3 +161,8 @@ def buried(outcomes: Iterable[Outcome], batches: Iterable[Batch]) -> list[Outcom
 def stamp(moment: datetime) -> str:
     """A moment as the files have it: UTC, to the second, ``Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stamp_seconds(seconds: float) -> str:
+    """As :func:`stamp`, from seconds since 1970."""
+    return stamp(datetime.fromtimestamp(seconds, UTC))

@@ -31,6 +31,16 @@ class Books:
         found = self.delivered + self.not_applied + self.dead_lettered + self.pending
         return self.planned == found
 
+    def as_json(self) -> dict[str, int]:
+        """The report's ``updates``."""
+        return {
+            "planned": self.planned,
+            "delivered": self.delivered,
+            "not_applied": self.not_applied,
+            "dead_lettered": self.dead_lettered,
+            "pending": self.pending,
+        }
+
 
 def books(planned: int, outcomes: Sequence[Outcome], batches: Sequence[Batch]) -> Books:
     """Count *planned* updates by what the journal says of them."""
