@@ -27,7 +27,7 @@ MAX_BATCH_ROWS: Final = 500_000
 # but what is larger than the whole can't fit.
 MAX_PROFILE_BYTES: Final = 64_000
 
-# "You cannot send in mbox3rdPartyId: plus sign (+) and forward slash (/)."
+# Neither a plus sign nor a slash can be sent in mbox3rdPartyId.
 FORBIDDEN_IN_THIRD_PARTY_ID: Final = "+/"
 
 # Stated for page calls (*Limits*), so we warn and do not reject unless told to. Characters.

@@ -223,8 +223,8 @@ class Pipeline:
         """
         if run.plan_digest not in (None, plan.digest):
             message = (
-                f"run {run.run} was begun with another plan ({run.plan_digest}, now {plan.digest}): "
-                "the program or its rules have changed since. Finish it with the version that "
+                f"run {run.run} was begun with another plan ({run.plan_digest}, now "
+                f"{plan.digest}): the program or its rules have changed since. Finish it with the version that "
                 "began it, or send everything anew with --again once it is finished"
             )
             raise PlanError(message)

@@ -247,9 +247,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, secrets, then the TOML file."""
-        del (
-            dotenv_settings
-        )  # environments are set by whoever starts us, not by files beside exports
+        del dotenv_settings  # an environment is set by whoever starts us
         return init_settings, env_settings, file_secret_settings, TomlValues(settings_cls)
 
     @property

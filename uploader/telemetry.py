@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -21,13 +21,23 @@ calls_by_verdict: Counter[str] = Counter()
 call_seconds: Counter[str] = Counter()
 
 
-def configure(log_format: str, level: str, stream: TextIO = sys.stderr) -> None:
-    """Send events to *stream* (never stdout: that is for results), as lines or as JSON."""
+class _StandardError:
+    """Whatever ``sys.stderr`` is at the moment: a progress display puts itself there."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def configure(log_format: str, level: str) -> None:
+    """Send events to stderr (stdout is for results), as lines or as JSON."""
     renderer: Any
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -37,7 +47,7 @@ def configure(log_format: str, level: str, stream: TextIO = sys.stderr) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=False,
     )
 

@@ -62,11 +62,22 @@ def write_exports(folder: Path) -> tuple[Path, Path]:
     """Transactions as CSV and demographics as JSON Lines, as a shop would have them."""
     transactions, demographics = folder / "transactions.csv", folder / "demographics.jsonl"
     options = pacsv.WriteOptions(quoting_style="needed")
-    pacsv.write_csv(_read("transactions"), transactions, options)
+    pacsv.write_csv(_as_a_shop_writes(_read("transactions")), transactions, options)
     with demographics.open("w", encoding="utf-8") as lines:
         for row in _read("demographics").to_pylist():
             lines.write(json.dumps(row) + "\n")
     return transactions, demographics
+
+
+def _as_a_shop_writes(table: pa.Table) -> pa.Table:
+    """Amounts with two decimals, times to the second."""
+    money, moment = pa.decimal128(12, 2), pa.timestamp("s")
+    for index, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            table = table.set_column(index, field.name, table[field.name].cast(money, safe=False))
+        elif pa.types.is_timestamp(field.type):
+            table = table.set_column(index, field.name, table[field.name].cast(moment))
+    return table
 
 
 def households(transactions: Path, demographics: Path) -> set[str]:
