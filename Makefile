@@ -62,14 +62,17 @@ $(READY): constraints-dev.txt pyproject.toml
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# A lock keeps the pins that still fit. Run-time pins are the same in both files.
+# A lock keeps the pins that still fit. All files agree: each is bound by the one before.
+# constraints.txt: what runs. constraints-dev.txt: that, the demo's data and the developers'
+# tools. constraints-build.txt: what builds the package, for the image.
 lock: $(READY)
 	@test -x $(BIN)/uv || { echo 'Installing uv ...'; $(PIP) install --quiet uv; }
-	@echo 'Writing constraints.txt ...'
+	@echo 'Writing constraints.txt, constraints-dev.txt and constraints-build.txt ...'
 	@$(COMPILE) $(LOCK_FLAGS) pyproject.toml --output-file constraints.txt
-	@echo 'Writing constraints-dev.txt ...'
 	@printf 'hatchling\neditables\n' | $(COMPILE) $(LOCK_FLAGS) pyproject.toml - \
 	  --extra demo --extra dev --constraints constraints.txt --output-file constraints-dev.txt
+	@echo hatchling | $(COMPILE) $(LOCK_FLAGS) - \
+	  --constraints constraints-dev.txt --output-file constraints-build.txt
 
 upgrade:
 	@$(MAKE) lock LOCK_FLAGS=--upgrade

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from click.testing import CliRunner
@@ -74,13 +74,16 @@ class Shop:
             raise result.exception
         return Ended(result.exit_code, result.stdout, result.stderr)
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, stdin: IO[bytes] | None = None, **environment: str
+    ) -> subprocess.Popen[str]:
         """The command as a process of its own, to be killed."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith("UPLOADER_")}
         return subprocess.Popen(
             [sys.executable, "-m", "uploader", *arguments],
             cwd=self.folder,
             env=clean | self.environment | environment,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

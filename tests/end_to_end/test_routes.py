@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.end_to_end.conftest import Shop, expected
+from uploader.emulator import faults_from_json
 
 ROUTES = {
     "single POST": ["--via", "single"],
@@ -117,16 +118,10 @@ def test_a_long_url_goes_by_post(shop: Shop) -> None:
 def test_rows_that_the_edge_could_not_apply_are_not_called_delivered(shop: Shop) -> None:
     """A batch's failedUpdates are not_applied, and the exit code says so."""
     shop.know(10)
-    shop.emulator.set_faults(shop_faults(fail_row_ids=["c00003", "c00004"]))
+    shop.emulator.set_faults(faults_from_json({"fail_row_ids": ["c00003", "c00004"]}))
     ended = shop("run", shop.csv("crm.csv", 10), "--via", "bulk", "--json")
     assert ended.exit_code == 3
     assert ended.json["updates"] == {
         "planned": 10, "delivered": 8, "not_applied": 2, "dead_lettered": 0, "pending": 0,
     }
     assert ended.json["balanced"]
-
-
-def shop_faults(**shape: object) -> object:
-    from uploader.emulator import faults_from_json
-
-    return faults_from_json(shape)

@@ -23,6 +23,10 @@ from typing import Final
 
 _NOT_NOW: Final = frozenset({408, 425, 429})
 _DENIED: Final = frozenset({401, 403})
+# The first digit of a status.
+_SUCCESS: Final = 2
+_REDIRECTION: Final = 3
+_SERVER_ERROR: Final = 5
 # The pages print the answer without its tags; the service may do so too.
 _BARE_SUCCESS: Final = re.compile(r"\s*true\s*\w")
 _MESSAGE_CHARACTERS: Final = 300
@@ -64,33 +68,45 @@ class Reply:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict, and words for it that hold nothing of what was sent."""
+    """A verdict, and two wordings of it.
+
+    ``cause`` holds nothing of what was sent, and may stand in a log or an error;
+    ``detail`` adds the edge's own message, which may quote it, and is for dead letters.
+    """
 
     verdict: Verdict
+    cause: str
     detail: str
     reply: Reply
 
 
 def judge(answer: Answer) -> Judgement:
     """Read the table above."""
-    status = answer.status
-    if status is None:
-        return Judgement(Verdict.UNKNOWN, answer.fault, Reply(None))
+    if answer.status is None:
+        return Judgement(Verdict.UNKNOWN, answer.fault, answer.fault, Reply(None))
     reply = read_reply(answer.body)
-    detail = f"HTTP {status}" + (f": {reply.message}" if reply.message else "")
-    if 200 <= status < 300:
-        if reply.success:
-            return Judgement(Verdict.ACCEPTED, detail, reply)
-        if reply.success is None:
-            detail = f"HTTP {status} with an answer that can't be read"
-        return Judgement(Verdict.REFUSED, detail, reply)
-    if 300 <= status < 400:
-        return Judgement(Verdict.REDIRECTED, detail, reply)
+    verdict = _verdict(answer.status, reply)
+    cause = f"HTTP {answer.status}"
+    if _is_success(answer.status) and verdict is Verdict.REFUSED:
+        cause += " with an answer that can't be read" if reply.success is None else ", not accepted"
+    detail = f"{cause}: {reply.message}" if reply.message else cause
+    return Judgement(verdict, cause, detail, reply)
+
+
+def _verdict(status: int, reply: Reply) -> Verdict:
+    if _is_success(status):
+        return Verdict.ACCEPTED if reply.success else Verdict.REFUSED
+    if status // 100 == _REDIRECTION:
+        return Verdict.REDIRECTED
     if status in _DENIED:
-        return Judgement(Verdict.DENIED, detail, reply)
-    if status in _NOT_NOW or status >= 500:
-        return Judgement(Verdict.NOT_NOW, detail, reply)
-    return Judgement(Verdict.REFUSED, detail, reply)
+        return Verdict.DENIED
+    if status in _NOT_NOW or status // 100 == _SERVER_ERROR:
+        return Verdict.NOT_NOW
+    return Verdict.REFUSED
+
+
+def _is_success(status: int) -> bool:
+    return status // 100 == _SUCCESS
 
 
 def read_reply(body: bytes) -> Reply:
@@ -110,12 +126,12 @@ def read_reply(body: bytes) -> Reply:
 
 
 def parse_xml(body: bytes) -> ET.Element | None:
-    """The root of a small XML document, or None where it is none or declares entities."""
-    if b"<!" in body:
+    """The root of a small XML document, or None where it is none or may declare entities."""
+    if b"<!D" in body or b"\0" in body:  # a DOCTYPE, or UTF-16, where one would look different
         return None
     try:
-        return ET.fromstring(body)  # noqa: S314: no DTD gets here, so no entity can grow
-    except ET.ParseError:
+        return ET.fromstring(body)  # noqa: S314 - no DTD gets here, so no entity can grow
+    except (ET.ParseError, ValueError, LookupError):  # the last two: odd encodings
         return None
 
 

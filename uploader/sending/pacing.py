@@ -33,10 +33,14 @@ class Pacer:
             burst = max(calls_per_second / 10, 1.0)
             self._limiter = AsyncLimiter(burst, burst / calls_per_second)
 
-    async def wait(self) -> None:
-        """Until the next call may start."""
-        if self._limiter is not None:
+    async def wait(self, stop: Stop) -> None:
+        """Until the next call may start, or a stop is asked for."""
+        if self._limiter is None or stop.requested:
+            return
+        if self._limiter.has_capacity():
             await self._limiter.acquire()
+        else:
+            await stop.cut_short(self._limiter.acquire(), lambda: 0.0)
 
 
 class Health:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,10 @@ from uploader.storage import schema
 
 T = TypeVar("T")
 
-_BUSY_MILLISECONDS: Final = 30_000
+# How long a transaction waits for another process's to end.
+_BUSY_SECONDS: Final = 30.0
+_FULL: Final = "SQLITE_FULL"
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Database:
@@ -64,9 +68,12 @@ def open_database(state_url: str) -> Database:
     """
     try:
         url = make_url(state_url)
-    except ArgumentError as error:
-        message = "the state store (--state, UPLOADER_STATE_URL) is not a URL such as sqlite:////var/lib/uploader/state.db"
-        raise SettingsError(message) from error
+    except (ArgumentError, ValueError):
+        message = (
+            "the state store (--state, UPLOADER_STATE_URL) is not a URL such as "
+            "sqlite:////var/lib/uploader/state.db"
+        )
+        raise SettingsError(message) from None  # the cause may quote a password
     if url.get_backend_name() != "sqlite":
         message = (
             f"{url.get_backend_name()}: this version keeps its state in SQLite only; "
@@ -96,10 +103,8 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         poolclass=StaticPool if in_memory else NullPool,
-        connect_args={"check_same_thread": False, "timeout": _BUSY_MILLISECONDS / 1000},
+        connect_args={"check_same_thread": False, "timeout": _BUSY_SECONDS},
     )
-    if not in_memory:
-        engine = engine.execution_options()
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
@@ -135,9 +140,14 @@ def _check_version(connection: Connection, path: Path | None) -> None:
 
 
 def _stopped(error: Exception, path: Path | None) -> StoppedError:
-    cause = str(getattr(error, "orig", None) or error)
+    origin = getattr(error, "orig", None) or error
+    is_full = (
+        getattr(origin, "sqlite_errorname", "").startswith(_FULL)
+        or getattr(origin, "errno", None) in _DISK_FULL
+    )
+    cause = getattr(origin, "strerror", None) or str(origin)
     where = path or "the state store"
-    if "full" in cause or "No space" in cause:
+    if is_full:
         return StoppedError(StoppedBy.DISK, f"{where}: {cause}; free some space and start again")
     return StoppedError(
         StoppedBy.STATE, f"{where}: the state store can't be used: {cause}; start again when it can"

@@ -3,12 +3,11 @@
 A call counts from its lease until its answer plus the window. One whose answer never came
 counts until the lease's life + the call's timeout + the window. Settled calls are kept by
 the moment at which they stop counting, rounded up to a bucket; so a crash can waste quota,
-but never overspend it.
+but never overspend it. A window counts whatever its cap is stated in: calls, or rows.
 """
 
 from __future__ import annotations
 
-import math
 import time
 import uuid
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, update
 
 from uploader.limits import DAY_SECONDS, MINUTE_SECONDS
 from uploader.storage import schema
@@ -39,20 +38,45 @@ BULK_ROWS: Final = Window("bulk_rows", DAY_SECONDS, 60)
 WINDOWS: Final = (SINGLE, BULK, BULK_ROWS)
 
 
+def _uptime() -> float:
+    # Unlike the monotonic clock, this one goes on while the machine sleeps.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "only"  # elsewhere a smaller uptime tells a new boot
+
+
 @dataclass(frozen=True)
 class LedgerClock:
     """Wall time and uptime, both in seconds, and which boot it is."""
 
     wall: Callable[[], float] = time.time
-    uptime: Callable[[], float] = lambda: time.clock_gettime(
-        getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    )
-    boot: Callable[[], str] = lambda: _boot_id()
+    uptime: Callable[[], float] = _uptime
+    boot: Callable[[], str] = _boot_id
+
+
+@dataclass(frozen=True)
+class _Now:
+    """The present between two bounds, which differ where the wall clock was set.
+
+    What begins to count is entered by the later one, and judged by the earlier one. So a
+    clock set forward, back, or back and forward again frees nothing early.
+    """
+
+    earliest: float
+    latest: float
 
 
 @dataclass(frozen=True)
 class Grant:
-    """Calls set aside; none where nothing is left, and then *free_at* says when some are."""
+    """Calls set aside; none where too few are left, and then *free_at* says when to look again.
+
+    That is when enough stop counting, or sooner where a lease may be given back before.
+    """
 
     lease: str
     calls: int
@@ -79,29 +103,34 @@ class Ledger:
         self._clock = clock or LedgerClock()
 
     async def lease(
-        self, window: Window, cap: int, calls: int, *, life_seconds: float, timeout_seconds: float
+        self,
+        window: Window,
+        cap: int,
+        calls: int,
+        *,
+        life_seconds: float,
+        timeout_seconds: float,
+        at_least: int = 1,
     ) -> Grant:
-        """Set aside up to *calls* of what *cap* leaves in *window*; durable on return.
+        """Set aside up to *calls* of what *cap* leaves in *window*, *at_least* so many or none.
 
-        The caller starts none of them later than *life_seconds* from the moment before it
-        asked, and gives none of them longer than *timeout_seconds*.
+        Durable on return. The caller starts none of them later than *life_seconds* from the
+        moment before it asked, and gives none of them longer than *timeout_seconds*.
         """
 
         def work(connection: Connection) -> Grant:
             now = self._now(connection)
-            used = self._used(connection, window, now)
-            granted = min(calls, cap - used)
-            if granted <= 0:
-                return Grant("", 0, self._free_at(connection, window, now))
-            lease = uuid.uuid4().hex
-            until = now + life_seconds + timeout_seconds + window.seconds
+            left = cap - self._used(connection, window, now)
+            if left < at_least:
+                return Grant("", 0, self._free_at(connection, window, now, at_least - left))
+            lease, granted = uuid.uuid4().hex, min(calls, left)
             connection.execute(
                 insert(schema.leases).values(
                     lease=lease,
                     account=self._account,
                     window=window.name,
                     calls=granted,
-                    counts_until=until,
+                    counts_until=now.latest + life_seconds + timeout_seconds + window.seconds,
                 )
             )
             return Grant(lease, granted)
@@ -116,12 +145,12 @@ class Ledger:
 
         def work(connection: Connection) -> None:
             now = self._now(connection)
-            row = connection.execute(
-                select(schema.leases.c.counts_until).where(schema.leases.c.lease == lease)
-            ).scalar()
-            connection.execute(delete(schema.leases).where(schema.leases.c.lease == lease))
-            self._count(connection, window, now + window.seconds, answered)
-            self._count(connection, window, row or now + 2 * window.seconds, unanswered)
+            mine = schema.leases.c.lease == lease
+            # None: nobody asked for so long that it was forgotten. Count from now, then.
+            until = connection.execute(select(schema.leases.c.counts_until).where(mine)).scalar()
+            connection.execute(delete(schema.leases).where(mine))
+            self._count(connection, window, now.latest + window.seconds, answered)
+            self._count(connection, window, until or now.latest + window.seconds, unanswered)
 
         await self._database.run(work)
 
@@ -136,41 +165,51 @@ class Ledger:
                     (until, calls)
                     for until, calls in connection.execute(
                         select(table.c.counts_until, table.c.calls).where(
-                            self._of(table, window), table.c.counts_until > now
+                            self._of(table, window), table.c.counts_until > now.earliest
                         )
                     )
                 ]
-            shift = self._clock.wall() - now
+            shift = self._clock.wall() - now.earliest
             frees = tuple((_moment(until + shift), calls) for until, calls in sorted(rows))
             return Standing(sum(calls for _, calls in rows), frees)
 
         return await self._database.run(work)
 
-    def _of(self, table, window: Window):  # type: ignore[no-untyped-def]
+    def _of(self, table: Table, window: Window) -> ColumnElement[bool]:
         return (table.c.account == self._account) & (table.c.window == window.name)
 
-    def _used(self, connection: Connection, window: Window, now: float) -> int:
+    def _used(self, connection: Connection, window: Window, now: _Now) -> int:
         used = 0
         for table in (schema.usage, schema.leases):
             mine = self._of(table, window)
-            connection.execute(delete(table).where(mine, table.c.counts_until <= now))
+            connection.execute(delete(table).where(mine, table.c.counts_until <= now.earliest))
             used += connection.execute(select(func.sum(table.c.calls)).where(mine)).scalar() or 0
         return int(used)
 
-    def _free_at(self, connection: Connection, window: Window, now: float) -> datetime:
-        untils = [
-            connection.execute(
-                select(func.min(table.c.counts_until)).where(self._of(table, window))
-            ).scalar()
-            for table in (schema.usage, schema.leases)
-        ]
-        first = min((until for until in untils if until is not None), default=now)
-        return _moment(first + self._clock.wall() - now)
+    def _free_at(
+        self, connection: Connection, window: Window, now: _Now, missing: int
+    ) -> datetime:
+        """When *missing* more may be free, as the wall clock will show it."""
+        coming: list[tuple[float, int]] = []
+        for table in (schema.usage, schema.leases):
+            query = select(table.c.counts_until, table.c.calls).where(self._of(table, window))
+            for until, calls in connection.execute(query):
+                # By then a lease was settled, unless its process died.
+                settled_by = until - window.seconds
+                may_come = table is schema.leases and settled_by > now.earliest
+                coming.append((settled_by if may_come else until, calls))
+        free_at = now.earliest
+        for free_at, calls in sorted(coming):  # noqa: B007 - the last one is looked at
+            missing -= calls
+            if missing <= 0:
+                break
+        return _moment(free_at + self._clock.wall() - now.earliest)
 
     def _count(self, connection: Connection, window: Window, until: float, calls: int) -> None:
         if not calls:
             return
-        bucket = math.ceil(until / window.bucket_seconds) * window.bucket_seconds
+        # The next bucket's beginning, so that rounding never frees anything early.
+        bucket = (int(until) // window.bucket_seconds + 1) * window.bucket_seconds
         table = schema.usage
         here = self._of(table, window) & (table.c.counts_until == bucket)
         changed = connection.execute(
@@ -183,12 +222,8 @@ class Ledger:
                 )
             )
 
-    def _now(self, connection: Connection) -> float:
-        """Wall time, but never ahead of the machine's uptime within one boot.
-
-        A clock that is set forward would otherwise free quota that still counts at the
-        edge. One that is set back makes calls count longer, which is safe.
-        """
+    def _now(self, connection: Connection) -> _Now:
+        """Wall time, held against what uptime makes of the first look within this boot."""
         wall, uptime = self._clock.wall(), self._clock.uptime()
         boot = self._clock.boot()
         table = schema.boots
@@ -196,19 +231,11 @@ class Ledger:
             select(table.c.wall_at, table.c.uptime_seconds).where(table.c.boot == boot)
         ).first()
         if anchor is not None and uptime >= anchor.uptime_seconds:
-            return min(wall, float(anchor.wall_at) + uptime - float(anchor.uptime_seconds))
+            by_uptime = float(anchor.wall_at) + uptime - float(anchor.uptime_seconds)
+            return _Now(min(wall, by_uptime), max(wall, by_uptime))
         connection.execute(delete(table).where(table.c.boot == boot))
-        connection.execute(
-            insert(table).values(boot=boot, wall_at=wall, uptime_seconds=uptime)
-        )
-        return wall
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "only"  # elsewhere a smaller uptime tells a new boot
+        connection.execute(insert(table).values(boot=boot, wall_at=wall, uptime_seconds=uptime))
+        return _Now(wall, wall)
 
 
 def _moment(seconds: float) -> datetime:

@@ -24,20 +24,31 @@ class AccountLock:
         self._path = folder / f"account-{name}.lock"
         self._run = run
         self._descriptor: int | None = None
+        self._is_held = False
 
     def __enter__(self) -> Self:
         """Take the lock.
 
         Raises:
-            StoppedError: another run holds it (``other_run``).
+            StoppedError: another run holds it (``other_run``), or it can't be used (``state``).
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._take(self._descriptor)
+        except OSError as error:
+            message = f"{self._path}: can't be locked: {error.strerror or error}"
+            raise StoppedError(StoppedBy.STATE, message) from error
+        finally:
+            if not self._is_held:
+                self._let_go()
+        return self
+
+    def _take(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another run"
-            os.close(descriptor)
             message = (
                 f"{holder} is sending for this account; wait until it has ended, or say "
                 "--alongside if the two touch different profiles"
@@ -45,8 +56,7 @@ class AccountLock:
             raise StoppedError(StoppedBy.OTHER_RUN, message) from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"run {self._run} on {os.uname().nodename}".encode())
-        self._descriptor = descriptor
-        return self
+        self._is_held = True
 
     def __exit__(
         self,
@@ -55,6 +65,10 @@ class AccountLock:
         trace: TracebackType | None,
     ) -> None:
         """Let go."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._is_held = False
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
