@@ -34,20 +34,22 @@ LABEL org.opencontainers.image.title="uploader" \
       org.opencontainers.image.description="Brings CRM and point-of-sale exports into Adobe Target's visitor profiles" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${REVISION}"
-# No installer in the result, a user that owns nothing but its state, and volumes it may write to.
-RUN rm -rf "$(python -c 'import ensurepip; print(*ensurepip.__path__)')" \
- && pip uninstall --yes --root-user-action ignore pip \
- && groupadd --gid 10001 uploader \
- && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/uploader \
-        --shell /usr/sbin/nologin uploader \
- && install -d -o 10001 -g 10001 -m 0700 /var/lib/uploader \
- && install -d -o 10001 -g 10001 -m 0755 /exports
-COPY --from=build /opt/uploader /opt/uploader
 ENV PATH=/opt/uploader/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONSAFEPATH=1 \
     UPLOADER_STATE_URL=sqlite:////var/lib/uploader/state.db
+# No installer in the result, and a user that owns nothing but what its volumes hold.
+RUN rm -rf "$(python -c 'import ensurepip; print(*ensurepip.__path__)')" \
+ && pip uninstall --yes --root-user-action ignore pip \
+ && groupadd --gid 10001 uploader \
+ && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home \
+        --home-dir /var/lib/uploader --shell /usr/sbin/nologin uploader \
+ && install -d -o 10001 -g 10001 -m 0700 /var/lib/uploader \
+ && install -d -o 10001 -g 10001 -m 0755 /exports
+COPY --from=build /opt/uploader /opt/uploader
+# The base comes without bytecode: write it for what the program imports, once and here.
+RUN PYTHONDONTWRITEBYTECODE='' uploader --version
 VOLUME ["/var/lib/uploader", "/exports"]
 WORKDIR /exports
 # A number, so that runAsNonRoot can be checked without the image's passwd.

@@ -146,6 +146,7 @@ class Closing:
             "calls": run.calls.as_json(),
             "batches": [batch_entry(batch) for batch in batches],
             "reasons": reasons,
+            "examples": about["examples"],
             "route": about["route"],
             "route_reason": about["route_reason"],
             "warnings": about["warnings"],

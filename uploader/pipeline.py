@@ -223,9 +223,9 @@ class Pipeline:
         """
         if run.plan_digest not in (None, plan.digest):
             message = (
-                f"run {run.run} was begun with another plan ({run.plan_digest}, now "
-                f"{plan.digest}): the program or its rules have changed since. Finish it with the version that "
-                "began it, or send everything anew with --again once it is finished"
+                f"run {run.run} was begun with plan {run.plan_digest}, and this is plan "
+                f"{plan.digest}: the program or its rules have changed since. Finish it with the "
+                "version that began it, or send everything anew with --again once it is finished"
             )
             raise PlanError(message)
         folder = str(plan.folder.absolute())

@@ -16,6 +16,7 @@ import duckdb
 
 from uploader import __version__, telemetry
 from uploader.errors import FaultError, PlanError, SettingsError, StoppedBy, StoppedError
+from uploader.intake.checks import place
 from uploader.intake.locations import Export, Form, expand, open_exports
 from uploader.intake.reading import Reading
 from uploader.intake.redrive import Letters, open_letters
@@ -114,6 +115,7 @@ class _Tally:
     rejected: int = 0
     skipped: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
     failure: BaseException | None = None
 
 
@@ -198,14 +200,15 @@ def _records(
     """
     try:
         for block in blocks:
-            if stopped():
-                message = "stopped while planning; start again"
-                raise StoppedError(StoppedBy.SIGNAL, message)
+            _go_on_unless(stopped)
             tally.read += block.read
             tally.skipped += block.skipped
             tally.rejected += len(block.rejected)
             for rejected in block.rejected:
                 tally.reasons[rejected.reason.value] += 1
+                tally.examples.setdefault(
+                    rejected.reason.value, place(rejected.source, rejected.line)
+                )
                 letters.write(rejected_line(rejected, now))
             progress.set(tally.read)
             if block.records is not None and len(block.records.ids):
@@ -213,6 +216,11 @@ def _records(
     except BaseException as error:
         tally.failure = error
         raise
+
+
+def _go_on_unless(stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise StoppedError(StoppedBy.SIGNAL, "stopped while planning; start again")
 
 
 def _sorted_and_folded(
@@ -318,6 +326,7 @@ def _described(
         },
         "updates": {"planned": contents.updates},
         "reasons": dict(tally.reasons),
+        "examples": tally.examples,
         "unsendable": {reason.value: count for reason, count in seen.unsendable.items()},
         "calls_needed": calls,
         "bytes": seen.total_bytes,

@@ -55,7 +55,9 @@ class Shop:
         return str(path)
 
     def csv(self, name: str, rows: int, first: int = 0, tier: str = "gold") -> str:
-        lines = [f"c{index:05d},{tier}{index % 7},{index}.50" for index in range(first, first + rows)]
+        lines = [
+            f"c{index:05d},{tier}{index % 7},{index}.50" for index in range(first, first + rows)
+        ]
         return self.write(name, "\n".join(["id,tier,points", *lines]) + "\n")
 
     def know(self, rows: int) -> None:

@@ -11,13 +11,35 @@ import pytest
 from tests.end_to_end.conftest import Shop
 
 REPORT_KEYS = {
-    "run", "state", "exit_code", "stopped_by", "new_state", "records", "updates", "calls",
-    "batches", "reasons", "route", "route_reason", "balanced", "started_at", "seconds",
+    "run",
+    "state",
+    "exit_code",
+    "stopped_by",
+    "new_state",
+    "records",
+    "updates",
+    "calls",
+    "batches",
+    "reasons",
+    "route",
+    "route_reason",
+    "balanced",
+    "started_at",
+    "seconds",
     "dead_letters",
 }
 PLAN_KEYS = {
-    "records", "updates", "reasons", "route", "route_reason", "calls_needed", "bytes",
-    "expected_seconds", "expected_end_at", "plan", "plan_digest",
+    "records",
+    "updates",
+    "reasons",
+    "route",
+    "route_reason",
+    "calls_needed",
+    "bytes",
+    "expected_seconds",
+    "expected_end_at",
+    "plan",
+    "plan_digest",
 }
 
 
@@ -31,11 +53,21 @@ def test_the_report_has_every_key_of_the_contract(shop: Shop) -> None:
     assert json.loads(path.read_text()) == report
     assert report["records"] == {"read": 5, "rejected": 0, "skipped": 0, "merged": 0}
     assert report["updates"].keys() == {
-        "planned", "delivered", "not_applied", "dead_lettered", "pending",
+        "planned",
+        "delivered",
+        "not_applied",
+        "dead_lettered",
+        "pending",
     }
     assert report["calls"].keys() == {"single", "bulk", "status", "retries"}
     assert report["batches"][0].keys() >= {
-        "id", "rows", "bytes", "status", "successful", "failed", "not_found",
+        "id",
+        "rows",
+        "bytes",
+        "status",
+        "successful",
+        "failed",
+        "not_found",
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", report["started_at"])
     assert (report["state"], report["route"], report["new_state"]) == ("finished", "bulk v1", True)
@@ -44,7 +76,10 @@ def test_the_report_has_every_key_of_the_contract(shop: Shop) -> None:
 def test_the_plan_has_every_key_of_the_contract(shop: Shop) -> None:
     """plan and run --dry-run say the same, and send nothing."""
     export = shop.csv("crm.csv", 5)
-    planned, dry = shop("plan", export, "--json").json, shop("run", export, "--dry-run", "--json").json
+    planned, dry = (
+        shop("plan", export, "--json").json,
+        shop("run", export, "--dry-run", "--json").json,
+    )
     assert planned.keys() >= PLAN_KEYS
     assert planned["plan_digest"] == dry["plan_digest"]
     assert planned["updates"] == {"planned": 5}
@@ -64,11 +99,22 @@ def test_rejected_records_are_dead_letters_with_all_that_was_read(shop: Shop) ->
     assert head["columns"] == ["id", "tier"]
     assert head.keys() >= {"dialect", "mapping", "route"}
     assert missing | {"at": ""} == {
-        "kind": "rejected", "reason": "missing_id", "detail": missing["detail"],
-        "source": export, "record_number": 2, "line": 4,
-        "record": {"id": "", "tier": "silver"}, "raw": None, "at": "",
+        "kind": "rejected",
+        "reason": "missing_id",
+        "detail": missing["detail"],
+        "source": export,
+        "record_number": 2,
+        "line": 4,
+        "record": {"id": "", "tier": "silver"},
+        "raw": None,
+        "at": "",
     }
-    assert (wide["record_number"], wide["line"], wide["record"], wide["raw"]) == (3, 5, None, "a,b,c")
+    assert (wide["record_number"], wide["line"], wide["record"], wide["raw"]) == (
+        3,
+        5,
+        None,
+        "a,b,c",
+    )
 
 
 def test_a_mended_dead_letter_is_delivered(shop: Shop) -> None:
@@ -110,14 +156,18 @@ USAGE_ERRORS = {
         "https",
     ),
     "password in a flag": (
-        ["status", "--state", "postgresql://me:hidden@host/db"], {}, "UPLOADER_STATE_URL",
+        ["status", "--state", "postgresql://me:hidden@host/db"],
+        {},
+        "UPLOADER_STATE_URL",
     ),
     "no plan": (["send", "nowhere"], {}, "no plan"),
     "no letters": (["retry", "crm.csv"], {}, "not a dead-letter file"),
 }
 
 
-@pytest.mark.parametrize(("arguments", "environment", "says"), USAGE_ERRORS.values(), ids=USAGE_ERRORS)
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"), USAGE_ERRORS.values(), ids=USAGE_ERRORS
+)
 def test_wrong_usage_exits_2_and_says_what_to_do(
     shop: Shop, arguments: list[str], environment: dict[str, str], says: str
 ) -> None:
@@ -182,7 +232,9 @@ def test_several_exports_are_one_input(shop: Shop) -> None:
     assert ended.json["sources"] == ["a.csv", "b.csv", "c.jsonl"]
     assert ended.json["records"]["merged"] == 2
     assert shop.profiles()["c00000"] == {
-        "tier": "gold", "city": "Rome", "score.now": "22222222222222222222.50",
+        "tier": "gold",
+        "city": "Rome",
+        "score.now": "22222222222222222222.50",
     }
 
 

@@ -25,9 +25,7 @@ def last_values(transactions: Path, demographics: Path) -> dict[str, dict[str, s
     return profiles
 
 
-@pytest.mark.parametrize(
-    "via", ["single", pytest.param("bulk", marks=pytest.mark.heavy)]
-)
+@pytest.mark.parametrize("via", ["single", pytest.param("bulk", marks=pytest.mark.heavy)])
 def test_a_grocers_year_becomes_one_update_a_household(shop: Shop, via: str) -> None:
     """1,470,108 records, 2,469 updates, balanced books, and every value is right."""
     transactions, demographics = write_exports(shop.folder)
@@ -38,7 +36,10 @@ def test_a_grocers_year_becomes_one_update_a_household(shop: Shop, via: str) -> 
     assert ended.exit_code == 0, ended.stderr
     report = ended.json
     assert report["records"] == {
-        "read": 1_470_108, "rejected": 0, "skipped": 0, "merged": 1_467_639,
+        "read": 1_470_108,
+        "rejected": 0,
+        "skipped": 0,
+        "merged": 1_467_639,
     }
     assert report["updates"]["planned"] == report["updates"]["delivered"] == 2_469
     assert report["balanced"]

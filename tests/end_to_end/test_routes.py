@@ -23,9 +23,47 @@ def awkward_rows(count: int, seed: int) -> list[dict[str, str]]:
     """Texts of all of Unicode, and of what trips programs over."""
     dice = random.Random(seed)
     pieces = [
-        ",", '"', '""', "\n", "\r\n", "%", "%2C", "+", " ", "  ", "007", "12.50", "&", "=", "#",
-        "?", "/", ";", "\t", "\\", "null", "NaN", "1e5", "é", "é", "İ", "ß", "\u200b", "\ufeff",
-        "\U0001f600", "\x01", "\x7f", "profile.", "batch=", "'", "<b>", "-", "_", ".", "~", "@",
+        ",",
+        '"',
+        '""',
+        "\n",
+        "\r\n",
+        "%",
+        "%2C",
+        "+",
+        " ",
+        "  ",
+        "007",
+        "12.50",
+        "&",
+        "=",
+        "#",
+        "?",
+        "/",
+        ";",
+        "\t",
+        "\\",
+        "null",
+        "NaN",
+        "1e5",
+        "é",
+        "é",
+        "İ",
+        "ß",
+        "\u200b",
+        "\ufeff",
+        "\U0001f600",
+        "\x01",
+        "\x7f",
+        "profile.",
+        "batch=",
+        "'",
+        "<b>",
+        "-",
+        "_",
+        ".",
+        "~",
+        "@",
     ]
     for _ in range(300):
         point = dice.randrange(1, sys.maxunicode)
@@ -34,8 +72,15 @@ def awkward_rows(count: int, seed: int) -> list[dict[str, str]]:
     rows = []
     for index in range(count):
         values = ["".join(dice.choices(pieces, k=dice.randrange(6))) for _ in range(4)]
-        rows.append({"id": f"k {index} é,%", "a": values[0], "b b": values[1], "ç": values[2],
-                     "last": values[3] or "x"})
+        rows.append(
+            {
+                "id": f"k {index} é,%",
+                "a": values[0],
+                "b b": values[1],
+                "ç": values[2],
+                "last": values[3] or "x",
+            }
+        )
     return rows
 
 
@@ -73,9 +118,7 @@ def run_all_routes(shop: Shop, rows: int, *, known: bool) -> dict[str, dict[str,
     return left
 
 
-@pytest.mark.parametrize(
-    "rows", [1_000, pytest.param(20_000, marks=pytest.mark.heavy)]
-)
+@pytest.mark.parametrize("rows", [1_000, pytest.param(20_000, marks=pytest.mark.heavy)])
 def test_all_routes_leave_the_same_profiles_at_an_edge_that_knows_them(
     shop: Shop, rows: int
 ) -> None:
@@ -122,6 +165,10 @@ def test_rows_that_the_edge_could_not_apply_are_not_called_delivered(shop: Shop)
     ended = shop("run", shop.csv("crm.csv", 10), "--via", "bulk", "--json")
     assert ended.exit_code == 3
     assert ended.json["updates"] == {
-        "planned": 10, "delivered": 8, "not_applied": 2, "dead_lettered": 0, "pending": 0,
+        "planned": 10,
+        "delivered": 8,
+        "not_applied": 2,
+        "dead_lettered": 0,
+        "pending": 0,
     }
     assert ended.json["balanced"]

@@ -75,11 +75,17 @@ def test_a_refused_batch_becomes_dead_letters_that_a_retry_delivers(shop: Shop) 
     head, *lines = shop.letters(letters)
     assert len(lines) == 50
     assert lines[3] | {"at": ""} == {
-        "kind": "undelivered", "reason": "batch_refused", "detail": lines[3]["detail"],
+        "kind": "undelivered",
+        "reason": "batch_refused",
+        "detail": lines[3]["detail"],
         "identity": {"type": "thirdPartyId", "value": "c00003"},
         "attributes": {"tier": "gold3", "points": "3.50"},
-        "records": 1, "source": str(shop.folder / "crm.csv"), "line": 5, "attempts": 1,
-        "http_status": 200, "at": "",
+        "records": 1,
+        "source": str(shop.folder / "crm.csv"),
+        "line": 5,
+        "attempts": 1,
+        "http_status": 200,
+        "at": "",
     }
     assert letters.stat().st_mode & 0o777 == 0o600
     shop.emulator.set_faults(faults_from_json({}))
@@ -141,7 +147,9 @@ def test_an_edge_that_is_gone_stops_the_run_and_keeps_everything(shop: Shop) -> 
 def test_values_and_ids_are_in_no_log_and_no_message(shop: Shop) -> None:
     """What is printed tells of columns and lines, never of people."""
     rows = "\n".join(f"secretid{i},secretvalue{i}" for i in range(30))
-    export = shop.write("crm.csv", f"id,tier\n{rows}\nsecret/id,secretvalue\nsecretid,secret,value\n")
+    export = shop.write(
+        "crm.csv", f"id,tier\n{rows}\nsecret/id,secretvalue\nsecretid,secret,value\n"
+    )
     shop.emulator.set_faults(faults_from_json({"refuse_ids": ["secretid5"]}))
     ended = shop("run", export, "--log-level", "debug", "--log-format", "json")
     assert ended.exit_code == 3
@@ -163,7 +171,9 @@ def test_batches_that_are_still_worked_on_are_asked_for_by_the_next_start(shop: 
         assert first.json["updates"]["pending"] == 20
         while emulator.stats()["batches"][0]["status"] != "complete":
             pass
-        other = shop("run", shop.csv("tuesday.csv", 5, first=20), "--via", "single", "--json", **there)
+        other = shop(
+            "run", shop.csv("tuesday.csv", 5, first=20), "--via", "single", "--json", **there
+        )
         assert other.exit_code == 0
         settled = shop("status", first.json["run"], "--json", **there).json
         assert settled["state"] == "finished"

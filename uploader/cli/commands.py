@@ -166,6 +166,7 @@ def plan_result(made: Plan, *, kept: bool) -> dict[str, Any]:
         "records",
         "updates",
         "reasons",
+        "examples",
         "unsendable",
         "route",
         "route_reason",

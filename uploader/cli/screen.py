@@ -19,6 +19,12 @@ _MEANING = {
 }
 
 
+_WINDOWS = {
+    "single": "single updates, in any 24 hours",
+    "bulk": "batch files and status questions, in any minute",
+}
+
+
 def report_text(report: dict[str, Any]) -> str:
     """A report for somebody who has a minute."""
     records, updates, calls = report["records"], report["updates"], report["calls"]
@@ -32,17 +38,8 @@ def report_text(report: dict[str, Any]) -> str:
         lines.append(f"Stopped by {report['stopped_by']}: {report['stopped_because']}.")
     lines += [
         "",
-        _row(
-            "records",
-            f"{records['read']:,} read = {records['rejected']:,} rejected + {records['skipped']:,} "
-            f"skipped + {records['merged']:,} merged + {updates['planned']:,} planned",
-        ),
-        _row(
-            "updates",
-            f"{updates['planned']:,} planned = {updates['delivered']:,} delivered + "
-            f"{updates['not_applied']:,} not applied + {updates['dead_lettered']:,} dead-lettered + "
-            f"{updates['pending']:,} pending",
-        ),
+        _records(records, updates["planned"]),
+        _updates(updates),
         _row("books", "balanced" if report["balanced"] else "NOT BALANCED"),
         _row("route", f"{report['route']} ({report['route_reason']})"),
         _row(
@@ -53,7 +50,7 @@ def report_text(report: dict[str, Any]) -> str:
     ]
     if report["batches"]:
         lines.append(_row("batches", _batches(report)))
-    lines += _reasons(report["reasons"])
+    lines += _reasons(report["reasons"], report["examples"])
     lines += [_row("warning", warning) for warning in report["warnings"]]
     lines.append(_row("letters", report["dead_letters"] or "none: nothing is left over"))
     if report["new_state"]:
@@ -69,16 +66,9 @@ def plan_text(plan: dict[str, Any]) -> str:
     records, updates = plan["records"], plan["updates"]
     dead = sum(plan["unsendable"].values())
     lines = [
-        f"{updates['planned']:,} updates by {plan['route']}: {plan['calls_needed']:,} "
-        f"call{'' if plan['calls_needed'] == 1 else 's'}, {plan['bytes']:,} bytes, about "
-        f"{spoken(plan['expected_seconds'])} (until {plan['expected_end_at']} if begun now). "
-        "Nothing was sent.",
+        _outlook(plan),
         "",
-        _row(
-            "records",
-            f"{records['read']:,} read = {records['rejected']:,} rejected + {records['skipped']:,} "
-            f"skipped + {records['merged']:,} merged + {updates['planned']:,} planned",
-        ),
+        _records(records, updates["planned"]),
         _row("route", f"{plan['route']} ({plan['route_reason']})"),
         _row("instead", plan["other_route"]),
         _row(
@@ -86,10 +76,10 @@ def plan_text(plan: dict[str, Any]) -> str:
             f"{plan['id_type']}, with {len(plan['names'])} attributes: {_some(plan['names'])}",
         ),
     ]
-    lines += _reasons(plan["reasons"])
+    lines += _reasons(plan["reasons"], plan["examples"])
     if dead:
         lines += [_row("no call", f"{dead:,} updates can't be sent and become dead letters:")]
-        lines += _reasons(plan["unsendable"])
+        lines += _reasons(plan["unsendable"], {})
     lines += [_row("warning", warning) for warning in plan["warnings"]]
     lines.append(_row("digest", plan["plan_digest"]))
     if plan["plan"]:
@@ -101,6 +91,33 @@ def plan_text(plan: dict[str, Any]) -> str:
     else:
         lines += ["", "To send exactly this later, keep it: uploader plan … -o FOLDER"]
     return "\n".join(lines)
+
+
+def _outlook(plan: dict[str, Any]) -> str:
+    calls = plan["calls_needed"]
+    return (
+        f"{plan['updates']['planned']:,} updates by {plan['route']}: {calls:,} "
+        f"call{'' if calls == 1 else 's'}, {plan['bytes']:,} bytes, about "
+        f"{spoken(plan['expected_seconds'])} (until {plan['expected_end_at']} if begun now). "
+        "Nothing was sent."
+    )
+
+
+def _records(records: dict[str, int], planned: int) -> str:
+    return _row(
+        "records",
+        f"{records['read']:,} read = {records['rejected']:,} rejected + {records['skipped']:,} "
+        f"skipped + {records['merged']:,} merged + {planned:,} planned",
+    )
+
+
+def _updates(updates: dict[str, int]) -> str:
+    return _row(
+        "updates",
+        f"{updates['planned']:,} planned = {updates['delivered']:,} delivered + "
+        f"{updates['not_applied']:,} not applied + {updates['dead_lettered']:,} dead-lettered + "
+        f"{updates['pending']:,} pending",
+    )
 
 
 def runs_text(runs: Sequence[Run]) -> str:
@@ -125,8 +142,10 @@ def quota_text(windows: Iterable[tuple[Window, int, Standing]]) -> str:
     lines = []
     for window, cap, standing in windows:
         left = max(cap - standing.used, 0)
-        length = spoken(window.seconds)
-        lines.append(f"{window.name}: {standing.used:,} of {cap:,} used in {length}, {left:,} left")
+        lines.append(
+            f"{_WINDOWS.get(window.name, window.name)}: {standing.used:,} of {cap:,} used, "
+            f"{left:,} left"
+        )
         lines += [
             f"    {calls:,} free at {at:%Y-%m-%d %H:%M:%S} UTC" for at, calls in _few(standing)
         ]
@@ -148,9 +167,15 @@ def _some(names: Sequence[str]) -> str:
     return shown + (", …" if len(names) > 8 else "")  # noqa: PLR2004 - what a line holds
 
 
-def _reasons(reasons: dict[str, int]) -> list[str]:
+def _reasons(reasons: dict[str, int], examples: dict[str, str]) -> list[str]:
     ordered = sorted(reasons.items(), key=lambda item: -item[1])
-    return [_row("", f"{count:,} {reason}") for reason, count in ordered]
+    return [
+        _row(
+            "",
+            f"{count:,} {reason}" + (f" (first: {examples[reason]})" if reason in examples else ""),
+        )
+        for reason, count in ordered
+    ]
 
 
 def _batches(report: dict[str, Any]) -> str:
@@ -167,9 +192,6 @@ def _what_next(report: dict[str, Any]) -> list[str]:
     if report["state"] == "stopped":
         return ["", "To go on: start the same command again, or uploader resume."]
     if report["dead_letters"] and report["exit_code"] == 3:  # noqa: PLR2004 - the contract's code
-        return [
-            "",
-            "The letters tell each reason. Mend them if they need it, then: "
-            f"uploader retry {report['dead_letters']}",
-        ]
+        retry = f"uploader retry {report['dead_letters']}"
+        return ["", f"The letters tell each reason. Mend them if they need it, then: {retry}"]
     return []

@@ -113,6 +113,8 @@ class DelimitedReader:
         """Whether *data* has one reading only, and the fast reader finds it."""
         if data.startswith((b"\n", b"\r\n")) or b"\n\n" in data or b"\n\r\n" in data:
             return False  # blank lines: line numbers would have to be counted out
+        if data.startswith(UTF8_BOM):
+            return False  # data here (two exports in one file, say); pyarrow would drop it
         if data.count(b"\r") != data.count(b"\r\n") or not is_utf8(data):
             return False
         return QUOTE not in data or _quotes_are_regular(data, self._delimiter[0])
@@ -137,6 +139,8 @@ class DelimitedReader:
         numbers = self._number + 1 + indices
         self._number += count
         self._reader.consume(len(data), line_count)
+        if len(indices):
+            self._careful.forget_trouble()
         columns = tuple(column.combine_chunks() for column in table.columns)
         return Table(columns, numbers, stretch.line + indices, rejected)
 
@@ -150,9 +154,11 @@ class DelimitedReader:
         for index in indices:
             start = int(ends[index - 1]) + 1 if index else 0
             stop = int(ends[index]) + 1 if index < len(ends) else len(data)
-            for odd in careful.rows(data[start:stop], line + index, final=True):
-                if isinstance(odd, Odd):
-                    rejected.append(self._reject(odd, self._number + 1 + index))
+            rejected += [
+                self._reject(odd, self._number + 1 + index)
+                for odd in careful.rows(data[start:stop], line + index, final=True)
+                if isinstance(odd, Odd)
+            ]
         return tuple(rejected)
 
     def _read_carefully(self, stretch: Stretch) -> Table:

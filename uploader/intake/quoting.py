@@ -11,16 +11,22 @@ without ever delivering a record that might be made of pieces:
 * it follows on a later line: the opening line is rejected; the lines between are judged
   on their own when each of them reads as a record of the header's width, else they are
   rejected too; the line with the text is judged on its own;
-* the quote is never closed: the opening line is rejected, the others judged on their own;
+* the quote is never closed: the opening line is rejected, the others judged on their own
+  (a quote that isn't closed within MAX_RECORD_BYTES counts as never closed);
 * it is closed, but the lines it spans also read as records of their own: two readings, so
   all of them are rejected.
 
-After such trouble, until a line reads without any oddness, a quote in mid-field is taken
-for a piece of it. Elsewhere such a quote is data: ``5" pipe`` has one reading.
+After such trouble, until a line reads without any oddness, and on the line on which the
+failed field ended, a quote in mid-field is taken for a piece of it. Elsewhere such a quote
+is data: ``5" pipe`` has one reading.
+
+The time it takes is linear in the bytes, and nothing depends on how they are cut into
+stretches.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -30,6 +36,8 @@ from uploader.model import Reason
 
 QUOTE = b'"'
 _DOUBLED = b'""'
+# Possessive, so that nothing is tried twice; a loop in Python would take a step a quote.
+_CLOSING_QUOTE = re.compile(rb'[^"]*+(?:""[^"]*+)*+"')
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,13 @@ class CarefulReader:
         self._delimiter = delimiter
         self._width = width
         self._suspicious = False
+        self._alone_until = 0
         self.consumed = 0
         self.lines = 0
+
+    def forget_trouble(self) -> None:
+        """A line was read elsewhere, without any oddness: what comes next is judged afresh."""
+        self._suspicious = False
 
     def rows(self, data: bytes, line: int, *, final: bool) -> Iterator[Row | Odd]:
         """Every record of *data*, good or odd, in order.
@@ -86,6 +99,7 @@ class CarefulReader:
         """
         position = 0
         first_line = line
+        self._alone_until = 0
         self.consumed = self.lines = 0
         while position < len(data):
             newline = data.find(b"\n", position)
@@ -98,39 +112,56 @@ class CarefulReader:
                 yield self._judge(text, text.split(self._delimiter), line, how)
                 position, line = line_end, line + 1
             else:
-                read = self._read(data, position)
-                if read.how is _End.UNCLOSED and not final:
-                    if len(data) - position <= MAX_RECORD_BYTES:
-                        break
-                next_position = position
-                for item, next_position in self._settle(data, position, line, line_end, read):
+                read = self._read(data, position, self._reach(position, line_end, len(data)))
+                undecided = read.how is _End.UNCLOSED and not final
+                if undecided and len(data) - position <= MAX_RECORD_BYTES:
+                    break
+                stop = position
+                for item, end in self._settle(data, position, line, line_end, read):
                     yield item
-                line += data.count(b"\n", position, next_position)
-                position = next_position
+                    stop = end
+                line += data.count(b"\n", position, stop)
+                position = stop
             self.consumed, self.lines = position, line - first_line
         self.consumed, self.lines = position, line - first_line
+
+    def _reach(self, start: int, line_end: int, size: int) -> int:
+        """How far the record at *start* may be looked for.
+
+        Lines that a failed quoted field spans are read alone: a quote that one of them
+        leaves open would meet the same bad end, and to walk there again from each of
+        them would take quadratic time.
+        """
+        if line_end <= self._alone_until:
+            return line_end
+        if start == self._alone_until > 0:
+            self._suspicious = True  # the line on which the failed field ended
+        return size
 
     def _settle(
         self, data: bytes, start: int, line: int, line_end: int, read: _Read
     ) -> Iterator[tuple[Row | Odd, int]]:
         """What the lines from *start* are, each with where the next record begins."""
-        spans_lines = read.end > line_end
-        raw = _without_line_end(data[start : read.end])
-        first = _without_line_end(data[start:line_end])
         if read.how is _End.UNCLOSED:
+            self._alone_until = max(self._alone_until, min(start + MAX_RECORD_BYTES, read.end))
+            first = _without_line_end(data[start:line_end])
             yield self._trouble(line, first, "a quote that is never closed"), line_end
         elif read.how is _End.TEXT_AFTER_QUOTE:
+            first = _without_line_end(data[start:line_end])
             yield self._trouble(line, first, "text after a closing quote"), line_end
             inner = self._lines(data, line_end, read.end, line + 1)
-            if not all(self._reads_as_record(text) for _, text, _ in inner):
-                detail = f"inside the quotes that were opened on line {line:,} and ended badly"
-                for number, text, end in inner:
-                    yield self._trouble(number, text, detail), end
-        elif spans_lines and self._has_two_readings(data, start, read.end):
+            if all(self._reads_as_record(text) for _, text, _ in inner):
+                self._alone_until = max(self._alone_until, read.end)
+                return
+            detail = f"inside the quotes that were opened on line {line:,} and ended badly"
+            for number, text, end in inner:
+                yield self._trouble(number, text, detail), end
+        elif read.end > line_end and self._has_two_readings(data, start, read.end):
             detail = f"quoted text from line {line:,} on whose lines also read as records"
             for number, text, end in self._lines(data, start, read.end, line):
                 yield self._trouble(number, text, detail), end
         else:
+            raw = _without_line_end(data[start : read.end])
             yield self._judge(raw, read.fields, line, read.how), read.end
 
     def _judge(self, raw: bytes, fields: list[bytes], line: int, how: _End) -> Row | Odd:
@@ -152,46 +183,45 @@ class CarefulReader:
         self._suspicious = True
         return Odd(line, raw, Reason.BAD_QUOTING, detail)
 
-    def _read(self, data: bytes, start: int) -> _Read:
+    def _read(self, data: bytes, start: int, limit: int) -> _Read:
         """Walk the fields of the record at *start*; ``end`` is where the next begins.
 
-        For text after a closing quote, ``end`` is where that line begins.
+        Nothing from *limit* (a line's end) on is looked at. For text after a closing
+        quote, ``end`` is where that line begins.
         """
         fields: list[bytes] = []
         position = start
         how = _End.CLEAN
         while True:
-            if data.startswith(QUOTE, position):
-                close = _closing_quote(data, position + 1)
-                if close < 0 or close - start > MAX_RECORD_BYTES:
-                    return _Read(fields, len(data), _End.UNCLOSED)
+            if data.startswith(QUOTE, position, limit):
+                close = _closing_quote(data, position + 1, min(limit, start + MAX_RECORD_BYTES))
+                if close < 0:
+                    return _Read(fields, limit, _End.UNCLOSED)
                 fields.append(data[position + 1 : close].replace(_DOUBLED, QUOTE))
                 position = close + 1
-                ended = _line_end_at(data, position)
-                if ended:
+                if ended := _line_end_at(data, position):
                     return _Read(fields, ended, how)
                 if not data.startswith(self._delimiter, position):
                     line_start = data.rfind(b"\n", start, close) + 1
                     return _Read(fields, max(line_start, start), _End.TEXT_AFTER_QUOTE)
                 position += 1
                 continue
-            newline = data.find(b"\n", position)
-            stop = len(data) if newline < 0 else newline
-            delimiter = data.find(self._delimiter, position, stop)
-            field = data[position : stop if delimiter < 0 else delimiter]
-            if delimiter < 0 and newline >= 0:
-                field = field.removesuffix(b"\r")
-            if b"\r" in field:
-                how = _End.STRAY_RETURN
-            elif QUOTE in field and how is not _End.STRAY_RETURN:
-                spaced = field.lstrip(b" \t").startswith(QUOTE)
-                how = _End.SPACED_QUOTE if spaced else _End.LOOSE_QUOTE
-                if spaced:
-                    return _Read(fields, stop + (newline >= 0), how)
+            field, position, ended = self._unquoted(data, position, limit)
+            how = _worse(how, field)
             fields.append(field)
-            if delimiter < 0:
-                return _Read(fields, stop + (newline >= 0), how)
-            position = delimiter + 1
+            if how is _End.SPACED_QUOTE or ended:
+                newline = data.find(b"\n", position, limit)
+                return _Read(fields, ended or (newline + 1 or limit), how)
+
+    def _unquoted(self, data: bytes, start: int, limit: int) -> tuple[bytes, int, int]:
+        """A field without quotes: its bytes, where the next begins, where the line ends if here."""
+        newline = data.find(b"\n", start, limit)
+        stop = limit if newline < 0 else newline
+        delimiter = data.find(self._delimiter, start, stop)
+        if delimiter >= 0:
+            return data[start:delimiter], delimiter + 1, 0
+        end = limit if newline < 0 else newline + 1
+        return _without_line_end(data[start:end]), end, end
 
     def _has_two_readings(self, data: bytes, start: int, end: int) -> bool:
         lines = [text for _, text, _ in self._lines(data, start, end, 0)]
@@ -200,7 +230,7 @@ class CarefulReader:
 
     def _reads_as_record(self, text: bytes) -> bool:
         """Whether one line, taken alone, has the header's width."""
-        read = self._read(text, 0)
+        read = self._read(text, 0, len(text))
         if read.how in (_End.CLEAN, _End.LOOSE_QUOTE):
             return len(read.fields) == self._width
         return text.count(self._delimiter) + 1 == self._width
@@ -234,10 +264,18 @@ def _line_end_at(data: bytes, position: int) -> int:
     return 0
 
 
-def _closing_quote(data: bytes, position: int) -> int:
-    """The next quote that isn't doubled, or -1."""
-    while True:
-        quote = data.find(QUOTE, position)
-        if quote < 0 or not data.startswith(QUOTE, quote + 1):
-            return quote
-        position = quote + 2
+def _closing_quote(data: bytes, position: int, limit: int) -> int:
+    """Find the next quote that isn't doubled, at *limit* at the latest; -1 if there is none."""
+    found = _CLOSING_QUOTE.match(data, position, limit + 1)
+    if found is None or data.startswith(QUOTE, found.end()):
+        return -1  # the second half of a doubled quote may lie behind the limit
+    return found.end() - 1
+
+
+def _worse(how: _End, field: bytes) -> _End:
+    """What a record is that was *how* so far, now that *field* is read."""
+    if how is _End.STRAY_RETURN or b"\r" in field:
+        return _End.STRAY_RETURN
+    if QUOTE not in field:
+        return how
+    return _End.SPACED_QUOTE if field.lstrip(b" \t").startswith(QUOTE) else _End.LOOSE_QUOTE

@@ -12,6 +12,9 @@ from uploader.limits import MAX_RECORD_BYTES
 from uploader.model import Extent, Reason, Rejected
 
 STRETCH_BYTES: Final = 8 << 20
+# With more than this in hand, a reader comes on without another byte: it leaves at most one
+# open record and one line's beginning.
+_ENOUGH_BYTES: Final = 2 * MAX_RECORD_BYTES
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class StretchReader:
     def __iter__(self) -> Iterator[Stretch | OversizedLine]:
         """Stretch after stretch, to the end of the file."""
         while True:
-            if not self._ended:
+            if not self._ended and len(self._held) <= _ENOUGH_BYTES:
                 chunk = self._read(self._stretch_bytes)
                 self._ended = not chunk
                 self._held += chunk

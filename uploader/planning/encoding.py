@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import quote
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,6 +24,13 @@ ENCODED: Final = pa.schema(
 )
 
 
+_UNRESERVED: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+_IS_RESERVED: Final = ~np.isin(np.arange(256), np.frombuffer(_UNRESERVED, np.uint8))
+_HEX_DIGITS: Final = np.frombuffer(b"0123456789ABCDEF", np.uint8)
+_ONCE: Final = np.int8(1)
+_TRIPLE: Final = np.int8(3)
+
+
 def percent_encoded(text: str) -> str:
     """*text* as UTF-8, everything but letters, digits and ``-._~`` as ``%XX``."""
     return quote(text, safe="")
@@ -34,10 +42,6 @@ class AttributeNames:
     def __init__(self) -> None:
         """None is known yet."""
         self._positions: dict[str, int] = {}
-
-    def __iter__(self) -> object:
-        """The names, by position."""
-        return iter(self._positions)
 
     def __len__(self) -> int:
         """How many there are."""
@@ -53,17 +57,12 @@ class AttributeNames:
 
 
 class Encoder:
-    """Encodes blocks of records with a DuckDB of its own, in memory and shut off."""
+    """Encodes blocks of records; percent signs are put in by array, not by cell."""
 
     def __init__(self, names: AttributeNames) -> None:
         """*names* grows as blocks bring new ones."""
         self._names = names
-        self._database = open_engine({"threads": 2})
         self._sequence = 0
-
-    def close(self) -> None:
-        """Let the engine go."""
-        self._database.close()
 
     def encode(self, block: RecordBlock) -> pa.RecordBatch:
         """One row of :data:`ENCODED` a record.
@@ -71,38 +70,68 @@ class Encoder:
         ``sequence`` counts records over the whole input, so that an order by it is total.
         """
         count = len(block.ids)
-        places = {self._names.position(name): i for i, name in enumerate(block.names)}
-        columns = {"id": block.ids} | {
-            f"c{index}": values for index, values in enumerate(block.values)
+        cells = {
+            self._names.position(name): values
+            for name, values in zip(block.names, block.values, strict=True)
         }
-        # Empty places between the columns stay; those at the end are trimmed. An encoded
-        # value holds no comma, so that nothing else can be trimmed with them.
-        cells = [
-            f"url_encode(c{places[position]})" if position in places else "''"
-            for position in range(max(places, default=-1) + 1)
-        ]
-        line = f"rtrim(concat_ws(',', {', '.join(cells)}), ',')" if cells else "''"
-        table = pa.table(columns)
-        encoded = (
-            self._database.from_arrow(table)
-            .project(f"url_encode(id) AS identity, {line} AS attributes")
-            .to_arrow_table()
-            .combine_chunks()
-        )
         order = block.order if block.order is not None else pa.nulls(count, pa.string())
         start = self._sequence
         self._sequence += count
         return pa.RecordBatch.from_arrays(
             [
-                _one_array(encoded.column("identity")),
+                encoded_texts(block.ids),
                 order,
-                pa.array(range(start, start + count), pa.int64()),
+                pa.array(np.arange(start, start + count), pa.int64()),
                 pa.repeat(pa.scalar(block.source, pa.int32()), count),
                 pc.cast(block.lines, pa.int64()),
-                _one_array(encoded.column("attributes")),
+                _joined(cells, count),
             ],
             schema=ENCODED,
         )
+
+
+def encoded_texts(texts: pa.Array) -> pa.Array:
+    """Every text of *texts* (strings, none null) as :func:`percent_encoded` gives it.
+
+    An array's texts lie one behind the other, so that all of them are encoded as one:
+    each byte that needs it becomes three, and the ends of the texts move along.
+    """
+    _, offset_buffer, data_buffer = texts.buffers()
+    if not len(texts) or data_buffer is None:
+        return texts
+    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    data = np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]]
+    reserved = _IS_RESERVED[data]
+    places = np.flatnonzero(reserved)
+    if not len(places):
+        return texts
+    encoded = np.repeat(data, np.where(reserved, _TRIPLE, _ONCE))
+    starts = places + 2 * np.arange(len(places))
+    encoded[starts] = ord("%")
+    encoded[starts + 1] = _HEX_DIGITS[data[places] >> 4]
+    encoded[starts + 2] = _HEX_DIGITS[data[places] & 15]
+    own_offsets = offsets - offsets[0]
+    ends = own_offsets + 2 * np.searchsorted(places, own_offsets)
+    return pa.StringArray.from_buffers(
+        len(texts), pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(encoded)
+    )
+
+
+def _joined(cells: dict[int, pa.Array], count: int) -> pa.Array:
+    """Values by position, comma-joined; the empty places at a line's end are trimmed.
+
+    An encoded value holds no comma, so that nothing else can be trimmed with them.
+    """
+    if not cells:
+        return pa.repeat(pa.scalar(""), count)
+    columns = [
+        encoded_texts(cells[position]) if position in cells else pa.scalar("")
+        for position in range(max(cells) + 1)
+    ]
+    if len(columns) == 1:
+        return columns[0]
+    lines = pc.binary_join_element_wise(*columns, ",")
+    return pc.ascii_rtrim(lines, ",")
 
 
 def open_engine(config: dict[str, str | int]) -> duckdb.DuckDBPyConnection:
@@ -120,7 +149,3 @@ def open_engine(config: dict[str, str | int]) -> duckdb.DuckDBPyConnection:
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)

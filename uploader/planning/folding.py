@@ -7,22 +7,27 @@ empty wins. Lines too long for the sort's memory are laid beside it in a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from uploader.planning.encoding import ENCODED, open_engine
+from uploader.planning.encoding import ENCODED, AttributeNames, open_engine
 
 # DuckDB sorts vectors of 2,048 rows: at 4 KB a row, one is 8 MB. Longer lines are laid aside.
 LONG_LINE_BYTES: Final = 4_096
 _SORTED_ROWS: Final = 16_384
-_BLOCK_BYTES: Final = 16 << 20
+# Laid-aside lines come back in blocks of so many updates: at 64 KB each, 16 MB.
+_LONG_LINES_AT_ONCE: Final = 256
+
+_Indices = np.ndarray[Any, np.dtype[np.int64]]
+_Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 UPDATES: Final = pa.schema(
     [
@@ -119,13 +124,22 @@ class _Open:
     source: int
     line: int | None
 
+    def block(self) -> pa.RecordBatch:
+        """Its update, as a block of one."""
+        row = (
+            self.identity, ",".join(self.cells).rstrip(","), self.records, self.source, self.line,
+        )
+        columns = [pa.array([cell], place.type) for cell, place in zip(row, UPDATES, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, schema=UPDATES)
+
 
 class Folder:
     """Folds neighbours; ``merged`` counts the records that went into another's update."""
 
-    def __init__(self, lines: LongLines) -> None:
-        """*lines* holds what the sort couldn't carry."""
+    def __init__(self, lines: LongLines, names: AttributeNames) -> None:
+        """*lines* holds what the sort couldn't carry; *names* tells how wide lines are."""
         self._lines = lines
+        self._names = names
         self._open: _Open | None = None
         self.merged = 0
 
@@ -135,7 +149,7 @@ class Folder:
             if batch.num_rows:
                 yield from self._fold_batch(batch)
         if self._open is not None:
-            yield self._block([self._close(self._open)])
+            yield self._open.block()
             self._open = None
 
     def _fold_batch(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -144,106 +158,125 @@ class Folder:
         starts = np.concatenate(([0], np.flatnonzero(changes.to_numpy(zero_copy_only=False)) + 1))
         sizes = np.diff(np.append(starts, batch.num_rows))
         self.merged += int((sizes - 1).sum())
+        firsts = _firsts(batch.column("sequence").to_numpy(), starts, sizes)
         first = 0
         if self._open is not None:
             if self._open.identity == identities[0].as_py():
                 self.merged += 1
-                self._open = self._joined(self._open, self._group(batch, 0, int(sizes[0])))
+                group = self._group(batch, 0, int(sizes[0]), int(firsts[0]))
+                self._open = _continued(self._open, group)
                 first = 1
             if first < len(starts):
-                yield self._block([self._close(self._open)])
+                yield self._open.block()
                 self._open = None
         if first == len(starts):
             return
         last = len(starts) - 1
-        yield from self._whole_groups(batch, starts[first:last], sizes[first:last])
-        self._open = self._group(batch, int(starts[last]), int(sizes[last]))
+        yield from self._whole_groups(
+            batch, starts[first:last], sizes[first:last], firsts[first:last]
+        )
+        self._open = self._group(batch, int(starts[last]), int(sizes[last]), int(firsts[last]))
 
     def _whole_groups(
-        self, batch: pa.RecordBatch, starts: np.ndarray, sizes: np.ndarray
+        self, batch: pa.RecordBatch, starts: _Indices, sizes: _Indices, firsts: _Indices
     ) -> Iterator[pa.RecordBatch]:
-        if not len(starts):
-            return
-        if not self._lines.used and (sizes == 1).all():
-            start, count = int(starts[0]), len(starts)
+        """The updates of groups that lie in *batch* from beginning to end.
+
+        Most groups are their last line, as it stands: those of one record, and those whose
+        last record has every attribute. Only the others are taken apart.
+        """
+        lines = batch.column("attributes")
+        aside = _is_pointer(lines) if self._lines.used else np.zeros(len(lines), dtype=bool)
+        step = _LONG_LINES_AT_ONCE if aside.any() else batch.num_rows
+        for begin in range(0, len(starts), step):
+            part = slice(begin, begin + step)
+            last = starts[part] + sizes[part] - 1
+            texts = lines.take(pa.array(last))
+            folded = np.flatnonzero(
+                ((sizes[part] > 1) & ~self._is_complete(texts)) | aside[last]
+            )
+            if len(folded):
+                told = [
+                    ",".join(self._folded(lines, int(starts[part][i]), int(sizes[part][i])))
+                    for i in folded
+                ]
+                mask = np.zeros(len(texts), dtype=bool)
+                mask[folded] = True
+                texts = pc.replace_with_mask(texts, pa.array(mask), pa.array(told, pa.string()))
+            first = pa.array(firsts[part])
             yield pa.RecordBatch.from_arrays(
                 [
-                    batch.column("identity").slice(start, count),
-                    batch.column("attributes").slice(start, count),
-                    pa.repeat(pa.scalar(1, pa.int32()), count),
-                    batch.column("source").slice(start, count),
-                    batch.column("line").slice(start, count),
+                    batch.column("identity").take(first),
+                    texts,
+                    pa.array(sizes[part], pa.int32()),
+                    batch.column("source").take(first),
+                    batch.column("line").take(first),
                 ],
                 schema=UPDATES,
             )
-            return
-        held: list[tuple[str, str, int, int, int | None]] = []
-        held_bytes = 0
-        for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
-            row = self._close(self._group(batch, start, size))
-            held.append(row)
-            held_bytes += len(row[1])
-            if held_bytes > _BLOCK_BYTES:
-                yield self._block(held)
-                held, held_bytes = [], 0
-        if held:
-            yield self._block(held)
 
-    def _group(self, batch: pa.RecordBatch, start: int, size: int) -> _Open:
-        part = batch.slice(start, size)
-        sequences = part.column("sequence")
-        first = int(pc.index(sequences, pc.min(sequences)).as_py()) if size > 1 else 0
-        lines = [self._lines.restore(text) for text in part.column("attributes").to_pylist()]
+    def _is_complete(self, lines: pa.Array) -> _Mask:
+        """Which lines have a value for every attribute there is: nothing can be added."""
+        full = pc.equal(pc.count_substring(lines, ","), len(self._names) - 1)
+        gap = pc.or_(pc.match_substring(lines, ",,"), pc.starts_with(lines, ","))
+        found: _Mask = pc.and_(full, pc.invert(gap)).to_numpy(zero_copy_only=False)
+        return found & ~_is_pointer(lines)
+
+    def _group(self, batch: pa.RecordBatch, start: int, size: int, first: int) -> _Open:
         return _Open(
-            part.column("identity")[0].as_py(),
-            fold_lines(lines),
+            batch.column("identity")[start].as_py(),
+            self._folded(batch.column("attributes"), start, size),
             size,
-            sequences[first].as_py(),
-            part.column("source")[first].as_py(),
-            part.column("line")[first].as_py(),
+            batch.column("sequence")[first].as_py(),
+            batch.column("source")[first].as_py(),
+            batch.column("line")[first].as_py(),
         )
 
-    @staticmethod
-    def _joined(earlier: _Open, later: _Open) -> _Open:
-        first = min(earlier, later, key=lambda group: group.sequence)
-        return _Open(
-            earlier.identity,
-            _overlaid(later.cells, earlier.cells),
-            earlier.records + later.records,
-            first.sequence,
-            first.source,
-            first.line,
-        )
-
-    @staticmethod
-    def _close(group: _Open) -> tuple[str, str, int, int, int | None]:
-        line = ",".join(group.cells).rstrip(",")
-        return group.identity, line, group.records, group.source, group.line
-
-    @staticmethod
-    def _block(rows: list[tuple[str, str, int, int, int | None]]) -> pa.RecordBatch:
-        columns = list(zip(*rows, strict=True))
-        return pa.RecordBatch.from_arrays(
-            [pa.array(column, field.type) for column, field in zip(columns, UPDATES, strict=True)],
-            schema=UPDATES,
+    def _folded(self, lines: pa.Array, start: int, size: int) -> list[str]:
+        return fold_lines(
+            self._lines.restore(lines[index].as_py())
+            for index in range(start + size - 1, start - 1, -1)
         )
 
 
-def fold_lines(lines: list[str]) -> list[str]:
-    """The cells of *lines* (in order), each the last one that isn't empty."""
-    merged = lines[-1].split(",")
-    gaps = "" in merged
-    for line in reversed(lines[:-1]):
+def fold_lines(latest_first: Iterable[str]) -> list[str]:
+    """The cells of some lines, each the last one that isn't empty."""
+    merged: list[str] = []
+    gaps = True
+    for line in latest_first:
         if gaps or line.count(",") >= len(merged):
             merged = _overlaid(merged, line.split(","))
             gaps = "" in merged
     return merged
 
 
+def _continued(earlier: _Open, later: _Open) -> _Open:
+    """One group of two that stand one behind the other."""
+    first = min(earlier, later, key=lambda group: group.sequence)
+    return _Open(
+        earlier.identity,
+        _overlaid(later.cells, earlier.cells),
+        earlier.records + later.records,
+        first.sequence,
+        first.source,
+        first.line,
+    )
+
+
 def _overlaid(upper: list[str], lower: list[str]) -> list[str]:
     """*upper*'s cells, and *lower*'s where *upper* has none."""
-    if len(upper) < len(lower):
-        upper = upper + [""] * (len(lower) - len(upper))
-    else:
-        lower = lower + [""] * (len(upper) - len(lower))
-    return [a or b for a, b in zip(upper, lower, strict=True)]
+    return [a or b for a, b in zip_longest(upper, lower, fillvalue="")]
+
+
+def _firsts(sequences: _Indices, starts: _Indices, sizes: _Indices) -> _Indices:
+    """For each group, the index of the record that came first in the input."""
+    if len(starts) == len(sequences):
+        return starts
+    groups = np.repeat(np.arange(len(starts)), sizes)
+    found: _Indices = np.lexsort((sequences, groups))[starts]
+    return found
+
+
+def _is_pointer(lines: pa.Array) -> _Mask:
+    found: _Mask = pc.starts_with(lines, "@").to_numpy(zero_copy_only=False)
+    return found

@@ -58,11 +58,10 @@ def write_updates(
     names = AttributeNames()
     encoder = Encoder(names)
     with LongLines(scratch / "long-lines") as lines, _Writer(folder / UPDATES_FILE) as writer:
-        folder_ = Folder(lines)
+        folder_ = Folder(lines, names)
         encoded = (lines.lay_aside(encoder.encode(block)) for block in blocks)
         for block in folder_.fold(sort(encoded, scratch, memory_bytes)):
             writer.write(block)
-        encoder.close()
     return Contents(
         names.as_tuple(),
         writer.rows,

@@ -64,47 +64,50 @@ class Health:
         self._next_probe_at = 0.0
         self.successes = 0
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether so many calls failed in a row that it looks like an outage."""
+        return self._failures >= _TROUBLE_AFTER
+
     async def admit(self) -> None:
         """At once while calls get through; one at a time, and rarely, while none does."""
         while not self._stop.requested:
             now = self._now()
-            if self._failures >= _TROUBLE_AFTER:
-                if now >= self._next_probe_at:
-                    self._next_probe_at = now + self._pause
-                    self._pause = min(self._pause * 2, _PROBE_PAUSE_SECONDS[1])
-                    return
-                await self._stop.sleep(min(self._next_probe_at - now, _LOOK_SECONDS))
-            elif now < self._not_before:
+            if now < self._not_before:
                 await self._stop.sleep(min(self._not_before - now, _LOOK_SECONDS))
-            else:
+            elif not self.in_trouble:
                 return
+            elif now >= self._next_probe_at:
+                self._next_probe_at = now + self._pause
+                self._pause = min(self._pause * 2, _PROBE_PAUSE_SECONDS[1])
+                return
+            else:
+                await self._stop.sleep(min(self._next_probe_at - now, _LOOK_SECONDS))
 
     def slow_down(self, seconds: float) -> None:
         """Have every call wait: the edge said that there are too many."""
         self._not_before = max(self._not_before, self._now() + seconds)
 
-    def note(self, verdict: Verdict, detail: str) -> None:
-        """Learn from a call's end."""
-        if verdict is Verdict.ACCEPTED:
-            self.successes += 1
+    def excuse(self, seconds: float) -> None:
+        """Leave *seconds* out of account: no call was made, since there was no quota."""
+        if self._failing_since is not None:
+            self._failing_since += seconds
+
+    def note(self, verdict: Verdict, cause: str, *, about_row: bool = False) -> None:
+        """Learn from a call's end. *about_row*: a denial that others don't share."""
         if verdict in _FAILED:
-            self._note_failure(detail)
+            self._note_failure(cause)
         else:
             self.got_through()
-        if verdict is Verdict.DENIED:
-            self._denied += 1
-        elif verdict is Verdict.ACCEPTED:
+        if verdict is Verdict.ACCEPTED:
+            self.successes += 1
             self._denied = 0
-        if self._denied >= _DENIED_LIMIT:
-            self._stop.request(
-                StoppedBy.CREDENTIALS,
-                f"the edge refuses our credentials ({detail}); set a valid token "
-                "(UPLOADER_TOKEN, or a file uploader_token in the secrets directory) and start again",
-            )
-        if verdict is Verdict.REDIRECTED:
+        elif verdict is Verdict.DENIED and not about_row:
+            self._note_denial(cause)
+        elif verdict is Verdict.REDIRECTED:
             self._stop.request(
                 StoppedBy.REDIRECT,
-                f"the edge sends us to another address ({detail}), which is never followed; "
+                f"the edge sends us to another address ({cause}), which is never followed; "
                 "correct UPLOADER_EDGE_URL or UPLOADER_CLIENT_CODE and start again",
             )
 
@@ -112,10 +115,19 @@ class Health:
         """The edge answered something that makes sense."""
         self._failures = 0
         self._failing_since = None
-        self._not_before = 0.0
         self._pause = _PROBE_PAUSE_SECONDS[0]
+        self._next_probe_at = 0.0
 
-    def _note_failure(self, detail: str) -> None:
+    def _note_denial(self, cause: str) -> None:
+        self._denied += 1
+        if self._denied >= _DENIED_LIMIT:
+            self._stop.request(
+                StoppedBy.CREDENTIALS,
+                f"the edge refuses our credentials ({cause}); set a valid token (UPLOADER_TOKEN, "
+                "or a file uploader_token in the secrets directory) and start again",
+            )
+
+    def _note_failure(self, cause: str) -> None:
         now = self._now()
         self._failures += 1
         if self._failing_since is None:
@@ -125,5 +137,5 @@ class Health:
             self._stop.request(
                 StoppedBy.EDGE_DOWN,
                 f"nothing has got through to the edge for {failing:,.0f} seconds "
-                f"(last: {detail}); start again when it can be reached",
+                f"(last: {cause}); start again when it can be reached",
             )

@@ -1,20 +1,30 @@
-"""Spending the quota: leases from the ledger, worth a few seconds, one permit a call."""
+"""Spending the quota: leases from the ledger, worth a few seconds, one permit a call.
+
+What a window counts is up to its cap: calls, or the rows of batches.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
-from uploader.errors import StoppedBy
+from uploader.errors import StoppedBy, StoppedError
 from uploader.sending.stopping import Stop
 
 # A wait shorter than this is always waited for, whatever --on-quota says.
 SHORT_WAIT_SECONDS: Final = 60.0
-_POLL_SECONDS: Final = 0.05
+_SHORTEST_LOOK_SECONDS: Final = 0.05
+_LONGEST_LOOK_SECONDS: Final = 1.0
+
+
+def uptime_seconds() -> float:
+    """A clock that never jumps and, unlike the monotonic one, goes on in a machine's sleep."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Grant(Protocol):
@@ -40,9 +50,16 @@ class Ledger(Protocol):
     """
 
     async def lease(
-        self, window: Any, cap: int, calls: int, *, life_seconds: float, timeout_seconds: float
+        self,
+        window: Any,
+        cap: int,
+        calls: int,
+        *,
+        life_seconds: float,
+        timeout_seconds: float,
+        at_least: int = 1,
     ) -> Grant:
-        """Set calls aside; durable on return."""
+        """Set up to *calls* aside, *at_least* so many or none; durable on return."""
 
     async def settle(self, window: Any, lease: str, *, answered: int, unanswered: int) -> None:
         """End a lease, once."""
@@ -72,12 +89,16 @@ class _Lease:
 
 
 class Permit:
-    """The right to start one call while its lease lives."""
+    """The right to start one call (or to send a batch's rows) while its lease lives.
 
-    def __init__(self, allowance: Allowance, lease: _Lease) -> None:
+    Settle it once, with :meth:`done` or :meth:`give_back`.
+    """
+
+    def __init__(self, allowance: Allowance, lease: _Lease, amount: int) -> None:
         """Made by :meth:`Allowance.acquire`."""
         self._allowance = allowance
         self._lease = lease
+        self._amount = amount
 
     @property
     def is_live(self) -> bool:
@@ -87,13 +108,13 @@ class Permit:
     def done(self, *, answered: bool) -> None:
         """The call ended; without an answer it counts as long as after a crash."""
         if answered:
-            self._lease.answered += 1
+            self._lease.answered += self._amount
         else:
-            self._lease.unanswered += 1
+            self._lease.unanswered += self._amount
         self._allowance.closed_one(self._lease)
 
     def give_back(self) -> None:
-        """The call was never started."""
+        """Nothing was used: no call was started, or the edge said that it took no row."""
         self._allowance.closed_one(self._lease)
 
 
@@ -106,41 +127,58 @@ class Allowance:
         terms: Terms,
         stop: Stop,
         on_wait: Callable[[datetime], None] = lambda _: None,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = uptime_seconds,
+        on_waited: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """*on_wait* hears when quota is waited for for more than a minute."""
+        """*on_wait* hears when quota is waited for for more than a minute.
+
+        *on_waited* hears how many seconds each look for quota was slept.
+        """
         self._ledger = ledger
         self._terms = terms
         self._stop = stop
         self._on_wait = on_wait
+        self._on_waited = on_waited
         self.now = now
         self._lease: _Lease | None = None
         self._leasing = asyncio.Lock()
+        self._asked: asyncio.Future[Grant] | None = None
         self._settling: set[asyncio.Task[None]] = set()
+        self._told_until: datetime | None = None
 
-    async def acquire(self) -> Permit | None:
-        """A permit, once there is one; None when a stop was asked for meanwhile."""
-        while True:
+    async def acquire(self, amount: int = 1) -> Permit | None:
+        """A permit for *amount* at once, when there is so much; None when a stop is asked for."""
+        if amount > self._terms.cap:
+            self._stop.request(
+                StoppedBy.QUOTA,
+                f"a batch of {amount:,} rows can never go under a cap of {self._terms.cap:,} rows "
+                "a day; raise the cap",
+            )
+        while not self._stop.requested:
             lease = self._lease
-            if lease is not None and lease.left and self.now() < lease.dies_at:
-                lease.left -= 1
+            if lease is not None and lease.left >= amount and self.now() < lease.dies_at:
+                lease.left -= amount
                 lease.open += 1
-                return Permit(self, lease)
-            if self._stop.requested:
-                return None
+                return Permit(self, lease, amount)
             async with self._leasing:
-                if self._lease is lease:
-                    await self._renew()
+                if self._lease is lease and not self._stop.requested:
+                    await self._renew(amount)
+        return None
 
     async def close(self) -> None:
-        """Give back what is left and wait until the ledger has it."""
+        """Give back what is left and wait until the ledger has it; a failure asks for a stop."""
+        if self._asked is not None:
+            # Whoever asked was cancelled meanwhile.
+            with contextlib.suppress(StoppedError):
+                grant = await self._asked
+                self._lease = _Lease(grant.lease, 0, 0.0) if grant.calls else None
         if self._lease is not None:
             self._lease.unanswered += self._lease.open
             self._lease.open = 0
             self._retire(self._lease)
             self._lease = None
         while self._settling:
-            await asyncio.gather(*self._settling)
+            await asyncio.gather(*self._settling, return_exceptions=True)
 
     def closed_one(self, lease: _Lease) -> None:
         """One of *lease*'s permits is done with."""
@@ -148,37 +186,53 @@ class Allowance:
         if lease.retired and not lease.open:
             self._settle(lease)
 
-    async def _renew(self) -> None:
+    async def _renew(self, amount: int) -> None:
         if self._lease is not None:
             self._retire(self._lease)
             self._lease = None
         terms = self._terms
         asked_at = self.now()
-        grant = await self._ledger.lease(
+        asking = self._ledger.lease(
             terms.window,
             terms.cap,
-            terms.calls_per_lease,
+            max(terms.calls_per_lease, amount),
             life_seconds=terms.life_seconds,
             timeout_seconds=terms.timeout_seconds,
+            at_least=amount,
         )
+        # Shielded: a lease that is granted to nobody would count for a whole window.
+        self._asked = asyncio.ensure_future(asking)
+        try:
+            grant = await asyncio.shield(self._asked)
+        except StoppedError as error:
+            self._asked = None
+            self._stop.request(error.stopped_by, str(error))
+            return
+        self._asked = None
         if grant.calls:
             self._lease = _Lease(grant.lease, grant.calls, asked_at + terms.life_seconds)
         else:
-            await self._wait_for(grant.free_at or datetime.now(UTC))
+            await self._wait_until(grant.free_at or datetime.now(UTC))
 
-    async def _wait_for(self, free_at: datetime) -> None:
-        seconds = max((free_at - datetime.now(UTC)).total_seconds(), _POLL_SECONDS)
+    async def _wait_until(self, free_at: datetime) -> None:
+        seconds = (free_at - datetime.now(UTC)).total_seconds()
         if seconds >= SHORT_WAIT_SECONDS and not self._terms.wait:
             self._stop.request(
                 StoppedBy.QUOTA,
-                f"the quota is used up; the next call is free at {free_at:%Y-%m-%d %H:%M} UTC. "
+                f"the quota is used up; some is free at {free_at:%Y-%m-%d %H:%M} UTC. "
                 "Start again then, or say --on-quota wait",
             )
             return
+        longest = _LONGEST_LOOK_SECONDS
         if seconds >= SHORT_WAIT_SECONDS:
-            self._on_wait(free_at)
-        # Other processes may give back before that, so look again every minute.
-        await self._stop.sleep(min(seconds, SHORT_WAIT_SECONDS))
+            longest = SHORT_WAIT_SECONDS
+            if free_at != self._told_until:
+                self._told_until = free_at
+                self._on_wait(free_at)
+        # Other processes may give something back before that, so look again.
+        begun = self.now()
+        await self._stop.sleep(min(max(seconds, _SHORTEST_LOOK_SECONDS), longest))
+        self._on_waited(self.now() - begun)
 
     def _retire(self, lease: _Lease) -> None:
         lease.retired = True
@@ -201,4 +255,68 @@ class Allowance:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # The lease stays in the ledger and counts until its end: wasteful, never wrong.
-            self._stop.request(StoppedBy.STATE, str(error))
+            stopped_by = error.stopped_by if isinstance(error, StoppedError) else StoppedBy.STATE
+            self._stop.request(stopped_by, str(error))
+
+
+class Permits:
+    """What one call needs, as a context manager: what isn't used goes back."""
+
+    def __init__(self, call: Permit, rows: Permit | None) -> None:
+        """Made by :meth:`acquire`."""
+        self._call = call
+        self._rows = rows
+        self._begun = False
+        self._answered = False
+
+    @staticmethod
+    async def acquire(calls: Allowance, rows: Allowance | None, row_count: int) -> Permits | None:
+        """A permit for a call and, where *rows* are capped, for its rows; None at a stop.
+
+        Rows come first, since they may take a day, and a permit for a call dies in seconds.
+        """
+        row_permit = None
+        if rows is not None:
+            row_permit = await rows.acquire(row_count)
+            if row_permit is None:
+                return None
+        call_permit = None
+        try:
+            call_permit = await calls.acquire()
+        finally:
+            if call_permit is None and row_permit is not None:
+                row_permit.give_back()
+        return None if call_permit is None else Permits(call_permit, row_permit)
+
+    @property
+    def are_live(self) -> bool:
+        """Whether a call may start now."""
+        return self._call.is_live and (self._rows is None or self._rows.is_live)
+
+    def begin(self) -> None:
+        """The call starts; from now on it counts."""
+        self._begun = True
+
+    def answered(self, *, accepted: bool) -> None:
+        """The edge answered. Rows that it said it didn't take go back."""
+        self._answered = True
+        self._call.done(answered=True)
+        if self._rows is not None:
+            if accepted:
+                self._rows.done(answered=True)
+            else:
+                self._rows.give_back()
+
+    def __enter__(self) -> Self:
+        """Usable at once."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Settle what isn't yet: a call without an answer, or one that never began."""
+        if self._answered:
+            return
+        for permit in (self._call, self._rows):
+            if permit is not None and self._begun:
+                permit.done(answered=False)
+            elif permit is not None:
+                permit.give_back()

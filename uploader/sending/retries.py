@@ -26,11 +26,16 @@ class Backoff:
 
 @dataclass
 class Work(Generic[C]):
-    """A call on its way: how often it was tried, and how many others had got through then."""
+    """A call on its way, and how many others had got through when it was first tried or denied.
+
+    ``strikes`` are its failed attempts outside of outages.
+    """
 
     call: C
     attempts: int = 0
+    strikes: int = 0
     successes_before: int = 0
+    successes_at_denial: int | None = None
 
 
 class DueQueue(Generic[C]):
