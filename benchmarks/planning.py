@@ -33,8 +33,9 @@ import duckdb, sys
 duckdb.sql("SET threads = 2")
 columns = sys.argv[2].strip().split(",")
 lasts = ", ".join(f"last(url_encode({c})) FILTER ({c} <> '')" for c in columns[1:])
-print(duckdb.sql(f"SELECT count(*) FROM (SELECT customer_id, {lasts} FROM read_csv('{sys.argv[1]}', "
-                 f"all_varchar = true) GROUP BY customer_id)").fetchone()[0])
+rows = f"read_csv('{sys.argv[1]}', all_varchar = true)"
+profiles = f"SELECT customer_id, {lasts} FROM {rows} GROUP BY customer_id"
+print(duckdb.sql(f"SELECT count(*) FROM ({profiles})").fetchone()[0])
 """
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from uploader.cli import main
 from uploader.emulator import EmulatorSettings, EmulatorThread
 
-TOKEN = "a-token-that-nobody-may-read"
+TOKEN = "a-token-that-nobody-may-read"  # noqa: S105 - it opens nothing
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Shop:
 
     def __call__(self, *arguments: str, **environment: str) -> Ended:
         """The command in this process: fast, and the same code from its first line on."""
-        before = os.getcwd()
+        before = Path.cwd()
         os.chdir(self.folder)
         try:
             runner = CliRunner(env=self.environment | environment)

@@ -72,7 +72,7 @@ def test_a_refused_batch_becomes_dead_letters_that_a_retry_delivers(shop: Shop) 
     assert ended.exit_code == 3
     assert ended.json["reasons"] == {"batch_refused": 50}
     assert ended.json["updates"]["dead_lettered"] == 50
-    head, *lines = shop.letters(letters)
+    _, *lines = shop.letters(letters)
     assert len(lines) == 50
     assert lines[3] | {"at": ""} == {
         "kind": "undelivered",

@@ -64,7 +64,7 @@ class Delivery(Generic[C]):
 
         *allowance* is for calls; *rows*, where there is such a cap, for the rows of batches.
         """
-        self._route = route
+        self._route: Route[C] = route
         self._recorder = recorder
         self._allowance = allowance
         self._rows = rows
@@ -84,7 +84,9 @@ class Delivery(Generic[C]):
         """Send all of *calls*; returns early, with nothing in flight, when a stop is asked for."""
         self._fresh = calls
         waking = asyncio.ensure_future(self._wake_at_stop())
-        workers = [asyncio.ensure_future(self._work()) for _ in range(self._manners.workers)]
+        workers: list[asyncio.Task[None]] = [
+            asyncio.ensure_future(self._work()) for _ in range(self._manners.workers)
+        ]
         try:
             await asyncio.gather(*workers)
         finally:

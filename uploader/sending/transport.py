@@ -7,6 +7,8 @@ back, cookies are not kept, and the token goes only where :func:`may_carry_token
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -31,6 +33,8 @@ _CONNECT_SECONDS: Final = 10.0
 # A batch file gets time to be sent at this rate at least, besides the ordinary timeout.
 _SLOWEST_UPLOAD: Final = 100_000
 _MOST_RETRY_AFTER: Final = 900.0
+# What a Bearer token may consist of (RFC 6750), and visible ASCII besides, to be lenient.
+_TOKEN: Final = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,31 @@ class EdgeAddress:
         """Refuse an address that a token must not be sent to.
 
         Raises:
-            SettingsError: it isn't http or https, or would carry the token in clear.
+            SettingsError: it isn't http or https, or would carry the token in clear; or the
+                token can't be sent at all.
         """
         try:
             url = URL(self.base_url)
         except ValueError:
             url = URL()
-        if url.scheme not in ("http", "https") or not url.host:
-            message = f"the edge's address must be http or https, not {self.base_url!r} (UPLOADER_EDGE_URL)"
+        if url.scheme not in ("http", "https") or not url.host or url.user is not None:
+            message = (
+                "the edge's address (UPLOADER_EDGE_URL) must be like https://host, without a "
+                "user or password"
+            )
             raise SettingsError(message)
-        if self.token is not None and not may_carry_token(url):
+        if self.token is None:
+            return
+        if not may_carry_token(url):
             message = (
                 f"{url.origin()}: a token goes only over https; "
                 "use an https address (UPLOADER_EDGE_URL), or no token"
+            )
+            raise SettingsError(message)
+        if not _TOKEN.fullmatch(self.token):
+            message = (
+                "the token (UPLOADER_TOKEN) holds characters that no token has, such as spaces or "
+                "line breaks; copy it again"
             )
             raise SettingsError(message)
 
@@ -69,8 +85,8 @@ class EdgeAddress:
 
     def batch_url(self, version: int) -> str:
         """Where batch files go."""
-        v2 = "v2/" if version == 2 else ""  # noqa: PLR2004: the API's own version number
-        return f"{self._root}/m2/{self._code}/{v2}profile/batchUpdate"
+        prefix = {1: "", 2: "v2/"}[version]
+        return f"{self._root}/m2/{self._code}/{prefix}profile/batchUpdate"
 
     def profile_url(self, id_path: str) -> str:
         """Where a profile is fetched; *id_path* is encoded."""
@@ -161,7 +177,11 @@ class Edge:
 
     async def status(self, url: str) -> Answer:
         """Ask for a batch's status at *url*, which has been judged before."""
-        return await self._ask("GET", URL(url, encoded=True), self._timeout)
+        try:
+            there = URL(url, encoded=True)
+        except ValueError:
+            return Answer(None, fault="the batch's status URL can't be used")
+        return await self._ask("GET", there, self._timeout)
 
     async def profile(self, id_path: str) -> Answer:
         """Fetch one profile."""
@@ -176,7 +196,9 @@ class Edge:
         data: Any = None,
         size_bytes: int | None = None,
     ) -> Answer:
-        assert self._session is not None, "an Edge is used as a context manager"
+        if self._session is None:
+            message = "an Edge is used as a context manager"
+            raise RuntimeError(message)
         headers = {"Content-Type": _FORM} if data is not None else {}
         if size_bytes is not None:
             headers["Content-Length"] = str(size_bytes)
@@ -190,7 +212,11 @@ class Edge:
                 data=data,
                 headers=headers,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SECONDS),
+                timeout=aiohttp.ClientTimeout(
+                    total=timeout_seconds,
+                    sock_connect=_CONNECT_SECONDS,
+                    ceil_threshold=math.inf,  # or aiohttp grants up to a second more
+                ),
             ) as response:
                 body = await response.content.read(_MAX_ANSWER_BYTES)
                 while not response.content.at_eof() and len(body) < _MAX_ANSWER_BYTES:
@@ -239,20 +265,21 @@ def _retry_after(text: str | None) -> float | None:
     return min(seconds, _MOST_RETRY_AFTER)
 
 
+_FAULTS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (TimeoutError, "no answer in time"),
+    (aiohttp.ClientConnectorDNSError, "the edge's name can't be resolved"),
+    (aiohttp.ClientConnectorCertificateError, "the TLS connection failed"),
+    (aiohttp.ClientSSLError, "the TLS connection failed"),
+    (aiohttp.ClientConnectorError, "the connection was refused"),
+    (aiohttp.ClientPayloadError, "the answer was cut short"),
+    (aiohttp.ServerDisconnectedError, "the connection was closed before the answer"),
+    (ConnectionError, "the connection was closed before the answer"),
+)
+
+
 def _fault(error: BaseException) -> str:
     """What went wrong, in words that hold nothing of what was sent."""
-    match error:
-        case TimeoutError():
-            return "no answer in time"
-        case aiohttp.ClientConnectorDNSError():
-            return "the edge's name can't be resolved"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return "the TLS connection failed"
-        case aiohttp.ClientConnectorError():
-            return "the connection was refused"
-        case aiohttp.ClientPayloadError():
-            return "the answer was cut short"
-        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
-            return "the connection was closed before the answer"
-        case _:
-            return f"no answer ({type(error).__name__})"
+    for kind, words in _FAULTS:
+        if isinstance(error, kind):
+            return words
+    return f"no answer ({type(error).__name__})"
