@@ -33,17 +33,18 @@ class Deadline:
         if text is None:
             return Deadline(None)
         if match := _CLOCK_TIME.fullmatch(text):
-            here = now.astimezone(ZoneInfo(timezone) if timezone else None)
+            zone = ZoneInfo(timezone) if timezone else None
+            # As the clock on the wall shows it: the offset may change before tomorrow.
+            here = now.astimezone(zone).replace(tzinfo=None)
             at = here.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
             if at <= here:
                 at += timedelta(days=1)
-            return Deadline(at.astimezone(UTC))
+            return Deadline(at.replace(tzinfo=zone).astimezone(UTC))
         try:
-            seconds = parse_duration(text)
-        except ValueError as error:
+            return Deadline(now + timedelta(seconds=parse_duration(text)))
+        except (ValueError, OverflowError) as error:
             message = f"--deadline {text!r}: write a duration such as 3h, or a time such as 06:00"
             raise SettingsError(message) from error
-        return Deadline(now + timedelta(seconds=seconds))
 
     def _seconds_left(self) -> float:
         return 0.0 if self.at is None else (self.at - datetime.now(UTC)).total_seconds()

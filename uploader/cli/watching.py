@@ -11,7 +11,6 @@ from typing import Final
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -57,23 +56,28 @@ async def _draw(progress: Progress) -> None:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}, {task.fields[rate]:,.0f}/s"),
+        TextColumn("{task.fields[done]} {task.fields[unit]}, {task.fields[rate]:,.0f}/s"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", unit="", rate=0.0, total=None)
+        task = bar.add_task("", done="", unit="", rate=0.0, total=None)
         while True:
             bar.update(
                 task,
                 description=progress.stage.value,
                 completed=progress.done,
                 total=progress.total,
+                done=_done(progress),
                 unit=_UNITS[progress.stage],
                 rate=progress.rate,
             )
             await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _done(progress: Progress) -> str:
+    of_total = "" if progress.total is None else f" of {progress.total:,}"
+    return f"{progress.done:,}{of_total}"
 
 
 async def _log(progress: Progress) -> None:

@@ -83,6 +83,9 @@ class CarefulReader:
         self._delimiter = delimiter
         self._width = width
         self._suspicious = False
+        # Lines up to here are read alone: a failed quoted field spans them, and a quote
+        # that one of them leaves open would meet the same bad end. To walk there again
+        # from each of them would take quadratic time.
         self._alone_until = 0
         self.consumed = 0
         self.lines = 0
@@ -112,9 +115,13 @@ class CarefulReader:
                 yield self._judge(text, text.split(self._delimiter), line, how)
                 position, line = line_end, line + 1
             else:
-                read = self._read(data, position, self._reach(position, line_end, len(data)))
-                undecided = read.how is _End.UNCLOSED and not final
-                if undecided and len(data) - position <= MAX_RECORD_BYTES:
+                if position == self._alone_until > 0:
+                    self._suspicious = True  # here the failed field ended
+                alone = line_end <= self._alone_until
+                read = self._read(data, position, line_end if alone else len(data))
+                if read.how is _End.UNCLOSED and not (
+                    alone or final or len(data) - position > MAX_RECORD_BYTES
+                ):
                     break
                 stop = position
                 for item, end in self._settle(data, position, line, line_end, read):
@@ -124,19 +131,6 @@ class CarefulReader:
                 position = stop
             self.consumed, self.lines = position, line - first_line
         self.consumed, self.lines = position, line - first_line
-
-    def _reach(self, start: int, line_end: int, size: int) -> int:
-        """How far the record at *start* may be looked for.
-
-        Lines that a failed quoted field spans are read alone: a quote that one of them
-        leaves open would meet the same bad end, and to walk there again from each of
-        them would take quadratic time.
-        """
-        if line_end <= self._alone_until:
-            return line_end
-        if start == self._alone_until > 0:
-            self._suspicious = True  # the line on which the failed field ended
-        return size
 
     def _settle(
         self, data: bytes, start: int, line: int, line_end: int, read: _Read
@@ -194,7 +188,8 @@ class CarefulReader:
         how = _End.CLEAN
         while True:
             if data.startswith(QUOTE, position, limit):
-                close = _closing_quote(data, position + 1, min(limit, start + MAX_RECORD_BYTES))
+                reach = min(limit, start + MAX_RECORD_BYTES + 1)
+                close = _closing_quote(data, position + 1, reach)
                 if close < 0:
                     return _Read(fields, limit, _End.UNCLOSED)
                 fields.append(data[position + 1 : close].replace(_DOUBLED, QUOTE))
@@ -265,8 +260,8 @@ def _line_end_at(data: bytes, position: int) -> int:
 
 
 def _closing_quote(data: bytes, position: int, limit: int) -> int:
-    """Find the next quote that isn't doubled, at *limit* at the latest; -1 if there is none."""
-    found = _CLOSING_QUOTE.match(data, position, limit + 1)
+    """Find the next quote that isn't doubled, before *limit*; -1 if there is none."""
+    found = _CLOSING_QUOTE.match(data, position, limit)
     if found is None or data.startswith(QUOTE, found.end()):
         return -1  # the second half of a doubled quote may lie behind the limit
     return found.end() - 1

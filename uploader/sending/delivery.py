@@ -19,7 +19,8 @@ from uploader.errors import StoppedBy
 from uploader.model import BatchCall, Fate, Outcome, Reason, SingleCall, Unsendable
 from uploader.sending.outcomes import Verdict, judge
 from uploader.sending.pacing import Health, Pacer
-from uploader.sending.quota import Allowance, Permits
+from uploader.sending.permits import Permits
+from uploader.sending.quota import Allowance
 from uploader.sending.recorder import Recorder
 from uploader.sending.retries import Backoff, DueQueue, Work
 from uploader.sending.routes import BulkRoute, Ended, Route, SingleRoute

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from urllib.parse import unquote
 
 from uploader.model import Batch, BatchState, Fate, Mapping, Outcome, Reason, Rejected, Update
+from uploader.settling.files import whole_file
 
 VERSION: Final = 1
 
@@ -95,14 +96,12 @@ def undelivered_line(
 
 
 class LetterWriter:
-    """Writes a dead-letter file under another name and renames it when it is whole."""
+    """Writes a dead-letter file, which appears when it is whole; use as a context manager."""
 
     def __init__(self, path: Path) -> None:
         """The file appears at the end of the ``with`` block, and only if nothing was raised."""
-        self._path = path
-        self._partial = path.with_name(path.name + ".partial")
-        descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
+        self._opened = contextlib.ExitStack()
+        self._file = self._opened.enter_context(whole_file(path))
         self.written = 0
 
     def __enter__(self) -> Self:
@@ -116,14 +115,7 @@ class LetterWriter:
         trace: TracebackType | None,
     ) -> None:
         """Put the file in its place, durably, or take the attempt away."""
-        if kind is None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._partial.replace(self._path)
-        else:
-            self._file.close()
-            self._partial.unlink(missing_ok=True)
+        self._opened.__exit__(kind, error, trace)
 
     def write(self, line: dict[str, Any]) -> None:
         """Add one line."""

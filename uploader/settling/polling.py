@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from uploader.limits import EDGE_DOMAIN
 from uploader.model import Batch, BatchState
@@ -16,6 +16,14 @@ from uploader.model import Batch, BatchState
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _GROWTH: Final = 1.6
+
+# The API's words; "refused" is only ours.
+_STATES: Final = {
+    state.value: state for state in (BatchState.INCOMPLETE, BatchState.COMPLETE, BatchState.STUCK)
+}
+_COUNTS: Final = ("successfulUpdates", "failedUpdates", "profilesNotFound")
+_SCHEMES: Final = ("http", "https")
+_DEFAULT_PORTS: Final = (None, 80, 443)
 
 
 @dataclass(frozen=True)
@@ -40,27 +48,36 @@ class Sleeper(Protocol):
 
 
 def read_status(body: bytes) -> Status | None:
-    """The documented XML (``showDetails=true``), or None where it can't be read as one."""
-    if b"<!" in body:
+    """The documented XML (``showDetails=true``), or None where it can't be read as such.
+
+    Older answers tell of single profiles; what they leave out (which profiles succeeded, how
+    many failed) must not pass for zero, so they are None too.
+    """
+    if b"<!D" in body or b"\0" in body:  # a DOCTYPE, or UTF-16, where one would look different
         return None
     try:
-        root = ET.fromstring(body)  # noqa: S314: no DTD gets here, so no entity can grow
-    except ET.ParseError:
+        root = ET.fromstring(body)  # noqa: S314 - no DTD gets here, so no entity can grow
+        state = _STATES.get((root.findtext("status") or "").strip().lower())
+        counts = [_count(root.findtext(tag)) for tag in _COUNTS]
+    except (ET.ParseError, ValueError, LookupError):
         return None
-    try:
-        state = BatchState((root.findtext("status") or "").strip().lower())
-    except ValueError:
+    if state is None or root.find(".//profile") is not None:
         return None
-    if state is BatchState.REFUSED:
-        return None  # our own word, not the API's
+    return Status(state, *counts)
 
-    def count(tag: str) -> int:
-        text = (root.findtext(tag) or "").strip()
-        return int(text) if text.isdecimal() else 0
 
-    return Status(
-        state, count("successfulUpdates"), count("failedUpdates"), count("profilesNotFound")
-    )
+def _count(text: str | None) -> int:
+    """A number from an answer; 0 where there is none.
+
+    Raises:
+        ValueError: something else stands there.
+    """
+    if text is None or not text.strip():
+        return 0
+    if not text.strip().isdecimal():
+        message = "not a number"
+        raise ValueError(message)
+    return int(text)
 
 
 async def follow(
@@ -78,26 +95,25 @@ async def follow(
     Returns how many are still incomplete.
     """
     begun = now()
+    end = begun + wait_seconds
     first = _FIRST_PAUSE_SECONDS if wait_seconds else 0.0
-    due = [(begun + first, index, first or _FIRST_PAUSE_SECONDS) for index in range(len(batches))]
-    heapq.heapify(due)
+    due = [(min(begun + first, end), index, _FIRST_PAUSE_SECONDS) for index in range(len(batches))]
     left = len(batches)
     while due and not stop.requested:
-        at, index, pause = heapq.heappop(due)
-        if wait_seconds and at > begun + wait_seconds:
-            break
+        at, index, pause = due[0]
         if at > now():
             await stop.sleep(at - now())
-            if stop.requested:
-                break
+            continue
+        heapq.heappop(due)
         batch = batches[index]
         status = await ask(batch)
         if status is not None and status.state is not BatchState.INCOMPLETE:
             left -= 1
             ended(with_status(batch, status))
-        elif wait_seconds:
+        elif now() < end:
+            # The last question comes at the end of the wait, however long the pause has grown.
             pause = min(pause * _GROWTH, _LONGEST_PAUSE_SECONDS)
-            heapq.heappush(due, (now() + pause, index, pause))
+            heapq.heappush(due, (min(now() + pause, end), index, pause))
     return left
 
 
@@ -121,15 +137,38 @@ def status_url(given: str, edge_url: str, allowed_hosts: Sequence[str]) -> tuple
     is raised to https where the edge is https. The second value names a host that was
     not followed.
     """
-    there, edge = urlsplit(given), urlsplit(edge_url)
-    host, edge_host = (there.hostname or "").lower(), (edge.hostname or "").lower()
-    in_domain = edge_host.endswith("." + EDGE_DOMAIN) and host.endswith("." + EDGE_DOMAIN)
-    followed = host in {name.lower() for name in allowed_hosts} or in_domain
+    edge = urlsplit(edge_url)
+    there, host, port = _taken_apart(given)
     query = there.query if "showDetails=" in there.query else f"{there.query}&showDetails=true"
-    if there.netloc.lower() == edge.netloc.lower() or (followed and there.scheme in _SCHEMES):
-        scheme = "https" if edge.scheme == "https" else there.scheme
-        return urlunsplit((scheme, there.netloc, there.path, query, "")), None
-    return urlunsplit((edge.scheme, edge.netloc, there.path, query, "")), (host or given[:40])
+    if not _is_followed(there.scheme, host, port, edge, allowed_hosts):
+        return urlunsplit((edge.scheme, edge.netloc, there.path, query, "")), host or "no host"
+    scheme = "https" if edge.scheme == "https" else there.scheme
+    # Put together anew: without user and password, and without the port of a scheme left behind.
+    name = f"[{host}]" if ":" in host else host
+    netloc = name if port in _DEFAULT_PORTS else f"{name}:{port}"
+    return urlunsplit((scheme, netloc, there.path, query, "")), None
 
 
-_SCHEMES: Final = ("http", "https")
+def _taken_apart(given: str) -> tuple[SplitResult, str, int | None]:
+    try:
+        there = urlsplit(given)
+        return there, (there.hostname or "").lower(), there.port
+    except ValueError:  # such as a port that is no number: keep what the edge itself may know
+        _, _, rest = given.partition("//")
+        path, _, query = rest.partition("/")[2].partition("?")
+        return SplitResult("", "", f"/{path}", query, ""), "", None
+
+
+def _is_followed(
+    scheme: str, host: str, port: int | None, edge: SplitResult, allowed_hosts: Sequence[str]
+) -> bool:
+    if scheme not in _SCHEMES or not host:
+        return False
+    edge_host = (edge.hostname or "").lower()
+    same_port = port == edge.port or (port in _DEFAULT_PORTS and edge.port in _DEFAULT_PORTS)
+    domain = "." + EDGE_DOMAIN
+    return (
+        (host == edge_host and same_port)
+        or (host.endswith(domain) and edge_host.endswith(domain))
+        or host in {name.lower() for name in allowed_hosts}
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from uploader.model import Batch, BatchState, Fate, Outcome, Reason
@@ -15,7 +17,7 @@ class Books:
     """A run's updates, each counted where it is; ``balanced`` tells whether all are.
 
     ``pending`` is counted too (what nothing is known of, and rows of batches on their way),
-    not made to fit.
+    not made to fit. ``each_once`` tells whether every position is accounted for once.
     """
 
     planned: int
@@ -24,12 +26,13 @@ class Books:
     dead_lettered: int
     pending: int
     reasons: Mapping[str, int] = field(default_factory=dict)
+    each_once: bool = True
 
     @property
     def balanced(self) -> bool:
-        """planned = delivered + not_applied + dead_lettered + pending."""
+        """Whether planned = delivered + not_applied + dead_lettered + pending, each once."""
         found = self.delivered + self.not_applied + self.dead_lettered + self.pending
-        return self.planned == found
+        return self.planned == found and self.each_once
 
     def as_json(self) -> dict[str, int]:
         """The report's ``updates``."""
@@ -63,9 +66,49 @@ def books(planned: int, outcomes: Sequence[Outcome], batches: Sequence[Batch]) -
             dead += batch.rows
             stuck = batch.state is BatchState.STUCK
             reasons[(Reason.BATCH_STUCK if stuck else Reason.BATCH_REFUSED).value] += batch.rows
-    spans = [(item.first, item.last) for item in (*outcomes, *batches)]
-    untouched = planned - covered(spans)
-    return Books(planned, delivered, not_applied, dead, on_their_way + untouched, dict(reasons))
+    own = sorted((outcome.first, outcome.last) for outcome in outcomes)
+    files = sorted((batch.first, batch.last) for batch in batches)
+    untouched = planned - covered([*own, *files])
+    return Books(
+        planned,
+        delivered,
+        not_applied,
+        dead,
+        on_their_way + untouched,
+        dict(reasons),
+        _are_apart(own, planned) and _are_apart(files, planned) and _are_whole(batches, own),
+    )
+
+
+def _are_apart(spans: Sequence[tuple[int, int]], planned: int) -> bool:
+    """Whether no two of the sorted *spans* share a position, and none leaves the plan."""
+    end = -1
+    for first, last in spans:
+        if not end < first <= last < planned:
+            return False
+        end = last
+    return True
+
+
+def _are_whole(batches: Sequence[Batch], own: Sequence[tuple[int, int]]) -> bool:
+    """Whether each batch has a row for every position it encloses without outcome of its own.
+
+    *own* are the outcomes' spans, sorted and apart.
+    """
+    firsts = [first for first, _ in own]
+    before = [0, *accumulate(last - first + 1 for first, last in own)]
+
+    def outcomes_below(position: int) -> int:
+        index = bisect_left(firsts, position)
+        beyond = own[index - 1][1] - position + 1 if index else 0
+        return before[index] - max(beyond, 0)
+
+    return all(
+        0 <= batch.failed <= batch.rows
+        and batch.rows + outcomes_below(batch.last + 1) - outcomes_below(batch.first)
+        == batch.last - batch.first + 1
+        for batch in batches
+    )
 
 
 def covered(spans: Iterable[tuple[int, int]]) -> int:
@@ -79,7 +122,7 @@ def covered(spans: Iterable[tuple[int, int]]) -> int:
 
 
 def records_balance(records: Mapping[str, int], planned: int) -> bool:
-    """read = rejected + skipped + merged + planned."""
+    """Whether read = rejected + skipped + merged + planned."""
     used = records["rejected"] + records["skipped"] + records["merged"] + planned
     return records["read"] == used
 

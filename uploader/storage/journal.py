@@ -141,9 +141,7 @@ class Journal:
     async def unfinished(self, account: str) -> list[Run]:
         """The account's runs that can go on, the oldest first."""
         return [
-            run
-            for run in reversed(await self.runs(account, most=1_000_000))
-            if run.is_unfinished
+            run for run in reversed(await self.runs(account, most=1_000_000)) if run.is_unfinished
         ]
 
     async def commit(

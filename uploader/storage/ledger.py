@@ -94,9 +94,7 @@ class Standing:
 class Ledger:
     """One account's windows in a state store."""
 
-    def __init__(
-        self, database: Database, account: str, clock: LedgerClock | None = None
-    ) -> None:
+    def __init__(self, database: Database, account: str, clock: LedgerClock | None = None) -> None:
         """*clock* is for tests; the machine's own is used without."""
         self._database = database
         self._account = account
@@ -186,9 +184,7 @@ class Ledger:
             used += connection.execute(select(func.sum(table.c.calls)).where(mine)).scalar() or 0
         return int(used)
 
-    def _free_at(
-        self, connection: Connection, window: Window, now: _Now, missing: int
-    ) -> datetime:
+    def _free_at(self, connection: Connection, window: Window, now: _Now, missing: int) -> datetime:
         """When *missing* more may be free, as the wall clock will show it."""
         coming: list[tuple[float, int]] = []
         for table in (schema.usage, schema.leases):
