@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -63,6 +64,8 @@ class Closing:
         in_run_folder = plan.folder.absolute().is_relative_to(run.folder.absolute())
         if finished and in_run_folder and not self._keep_plans:
             shutil.rmtree(plan.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it holds dead letters, and stays
+                run.folder.rmdir()
         if not others:
             self._write(report)
             telemetry.run_ended(
@@ -75,6 +78,7 @@ class Closing:
         report: dict[str, Any] = json.loads(run.report or "{}")
         report |= {"reported_again": True, "new_state": self._new_state}
         self._write(report)
+        telemetry.run_reported_again(run.run, report["exit_code"])
         return report
 
     def write_letters(

@@ -49,8 +49,11 @@ def load(flags: Mapping[str, Any], config: Path | None = None) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError(_explained(error, flags, values, path)) from None
-    except ValueError as error:  # a complex value in the environment that is no JSON
-        message = f'{error}; lists are written as JSON in the environment: ["a", "b"]'
+    except ValueError as error:  # of the library: a list that is no JSON, a file that can't be read
+        if "Secrets" in str(error):
+            message = f"{secrets}: a secrets file can't be read; check its permissions"
+        else:
+            message = f'{error}; lists are written as JSON in the environment: ["a", "b"]'
         raise SettingsError(message) from None
     finally:
         TomlValues.values = {}

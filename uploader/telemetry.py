@@ -62,6 +62,11 @@ def run_begun(run: str, account: str, folder: str, *, start: int) -> None:
     _log.info("run_begun", run=run, account=account, folder=folder, start=start)
 
 
+def run_reported_again(run: str, exit_code: int) -> None:
+    """The run is finished and the account's latest: nothing is sent."""
+    _log.info("run_reported_again", run=run, exit_code=exit_code)
+
+
 def planning_begun(exports: list[str]) -> None:
     """Reading starts."""
     _log.info("planning_begun", exports=exports)

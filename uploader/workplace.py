@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -60,14 +61,20 @@ class Scratch:
         """Make the folder, after sweeping.
 
         Raises:
+            SettingsError: this user may not write here.
             StoppedError: it can't be made (``disk``).
         """
         try:
             self._parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._sweep()
-            self.path.mkdir(mode=0o700)
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            while self._descriptor is None:
+                self._make()
+        except PermissionError as error:
+            message = (
+                f"{self._parent.parent}: user {os.getuid()} may not write here; give it the "
+                "folder, mount a volume there, or keep the state elsewhere (--state, UPLOADER_STATE_URL)"
+            )
+            raise SettingsError(message) from error
         except OSError as error:
             message = f"{self._parent}: can't be used for scratch files: {error.strerror or error}"
             raise StoppedError(StoppedBy.DISK, message) from error
@@ -83,6 +90,17 @@ class Scratch:
         shutil.rmtree(self.path, ignore_errors=True)
         if self._descriptor is not None:
             os.close(self._descriptor)
+
+    def _make(self) -> None:
+        """One try: between making and locking it, another start may take it for left over."""
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if self.path.exists():
+                self._descriptor = descriptor
+            else:
+                os.close(descriptor)
 
     def _sweep(self) -> None:
         for left in self._parent.iterdir():

