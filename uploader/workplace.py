@@ -72,7 +72,8 @@ class Scratch:
         except PermissionError as error:
             message = (
                 f"{self._parent.parent}: user {os.getuid()} may not write here; give it the "
-                "folder, mount a volume there, or keep the state elsewhere (--state, UPLOADER_STATE_URL)"
+                "folder, mount a volume there, or keep the state elsewhere "
+                "(--state, UPLOADER_STATE_URL)"
             )
             raise SettingsError(message) from error
         except OSError as error:
