@@ -6,9 +6,8 @@ pyarrow reads a stretch when a cheap look shows that it has only one reading; ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +25,9 @@ from uploader.intake.stretches import (
     reject_oversized,
 )
 from uploader.model import Reason, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NEWLINE, _RETURN, _QUOTE_BYTE = b"\n"[0], b"\r"[0], QUOTE[0]
 

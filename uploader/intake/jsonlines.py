@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from uploader.intake.locations import UTF8_BOM
 from uploader.intake.stretches import (
@@ -19,6 +18,9 @@ from uploader.intake.stretches import (
     reject_oversized,
 )
 from uploader.model import Reason, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Small stretches: keys may differ from line to line, and a block has a column for each.
 STRETCH_BYTES: Final = 1 << 20
@@ -44,9 +46,7 @@ class Record:
 class JsonLinesReader:
     """One export's records."""
 
-    def __init__(
-        self, stream: BinaryIO, name: str, *, stretch_bytes: int = STRETCH_BYTES
-    ) -> None:
+    def __init__(self, stream: BinaryIO, name: str, *, stretch_bytes: int = STRETCH_BYTES) -> None:
         """Start at the beginning of *stream*."""
         self._name = name
         bom = stream.read(len(UTF8_BOM)) == UTF8_BOM
@@ -83,7 +83,11 @@ class JsonLinesReader:
                 fields = read_object(raw.removesuffix(b"\r"))
             except UnreadableObjectError as error:
                 yield Rejected(
-                    error.reason, error.detail, self._name, self._number, line,
+                    error.reason,
+                    error.detail,
+                    self._name,
+                    self._number,
+                    line,
                     raw=raw.removesuffix(b"\r"),
                 )
             else:
@@ -208,16 +212,16 @@ def _walk_object(tokens: list[str], position: int) -> tuple[_Pairs, int]:
             position += 1
         key = json.loads(tokens[position])
         position += 2
-        token = tokens[position]
+        start = tokens[position]
         value: Any
-        if token == "{":
+        if start == "{":
             value, position = _walk_object(tokens, position + 1)
-        elif token == "[":
+        elif start == "[":
             end = _end_of_array(tokens, position)
             value = "".join(tokens[position:end])
             position = end
         else:
-            value = _DECODER.decode(token)
+            value = _DECODER.decode(start)
             position += 1
         members.append((key, value))
     return members, position + 1

@@ -7,13 +7,15 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from uploader.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STANDARD_INPUT = "-"
 
@@ -60,8 +62,9 @@ def expand(arguments: Sequence[str]) -> list[str]:
     """
     names: list[str] = []
     for argument in arguments:
-        if argument != STANDARD_INPUT and glob.has_magic(argument) and not os.path.lexists(argument):
-            found = sorted(glob.glob(argument, recursive=True))
+        is_pattern = argument != STANDARD_INPUT and glob.has_magic(argument)
+        if is_pattern and not os.path.lexists(argument):
+            found = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 (absolute ones too)
             if not found:
                 message = f"{argument}: no file matches this pattern"
                 raise ExportError(message)
@@ -100,7 +103,10 @@ def inspect(name: str, path: Path) -> Export:
         ExportError: as :func:`open_exports`.
     """
     if path.is_dir():
-        message = f"{name}: is a folder; name the files in it, or use a pattern such as {name}/*.csv"
+        message = f"{name}: is a folder; name its files, or use a pattern such as {name}/*.csv"
+        raise ExportError(message)
+    if path.is_fifo():
+        message = f"{name}: is a pipe, which can be read once only; feed it to standard input (-)"
         raise ExportError(message)
     digest = hashlib.sha256()
     size = 0

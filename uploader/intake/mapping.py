@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from uploader.errors import MappingError
 from uploader.limits import ATTRIBUTE_PREFIX, RESERVED_NAMES, RESERVED_PREFIX
-from uploader.model import Mapping
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from uploader.model import Mapping
+
+_COLUMNS_SHOWN = 20
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
@@ -118,6 +123,6 @@ def _what_there_is(column: str, columns: Sequence[str]) -> str:
             if column in [cell.strip('"') for cell in columns[0].split(delimiter)]:
                 shown = "'\\t'" if delimiter == "\t" else f"'{delimiter}'"
                 return f"its cells seem to be divided by {plural}: use --delimiter {shown}"
-    shown = ", ".join(repr(name) for name in columns[:20])
-    more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
+    shown = ", ".join(repr(name) for name in columns[:_COLUMNS_SHOWN])
+    more = f" and {len(columns) - _COLUMNS_SHOWN} more" if len(columns) > _COLUMNS_SHOWN else ""
     return f"there are {shown}{more}"

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from uploader.errors import ExportError, MappingError
-from uploader.intake.checks import Checks, caution_names, place
+from uploader.errors import ExportError
+from uploader.intake.checks import Checks, caution_names
 from uploader.intake.delimited import DelimitedReader, Table
 from uploader.intake.jsonlines import JsonLinesReader, Record
+from uploader.intake.keys import Keys
 from uploader.intake.locations import Export, Form, reopen
 from uploader.intake.mapping import (
     ID_ROLE,
     Columns,
-    attribute_name,
     chosen_columns,
     demand,
-    objection,
-    refuse_names,
     resolve,
 )
 from uploader.intake.ordering import OrderKeys
 from uploader.intake.redrive import Letters, Undelivered, letter_runs
-from uploader.model import IntakeBlock, Mapping, Reason, RecordBlock, Rejected
+from uploader.model import IntakeBlock, Mapping, RecordBlock, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 # Texts held at once for JSON Lines, whose keys may differ from line to line.
 _MAX_CELLS: Final = 1_000_000
@@ -44,7 +44,6 @@ class Reading:
     def __post_init__(self) -> None:
         """Checks and order keys hold for all exports of one input."""
         order = OrderKeys() if self.mapping.latest_by is not None else None
-        self._exports = 0
         self.checks = Checks(self.mapping.id_type, strict=self.strict, order=order)
 
     def blocks(self, exports: Sequence[Export]) -> Iterator[IntakeBlock]:
@@ -54,12 +53,12 @@ class Reading:
             ExportError: an export can't be read, or isn't what it was when first looked at.
             MappingError: a column is missing, or names collide.
         """
-        self._exports = len(exports)
         for index, export in enumerate(exports):
             with reopen(export) as stream:
                 if export.form is Form.CSV:
                     reader = DelimitedReader(stream, export.name, self.delimiter)
-                    yield from self._delimited(reader, export, index)
+                    alone = len(exports) == 1  # what is chosen may lie in any export
+                    yield from self._delimited(reader, export, index, alone=alone)
                     seen = reader.sha256
                 else:
                     lines = JsonLinesReader(stream, export.name)
@@ -78,7 +77,7 @@ class Reading:
         Raises:
             ExportError: a letter can't be read.
         """
-        keys = {name: Keys(self.mapping, name, lenient=True) for name in letters.sources}
+        keys: dict[str, Keys] = {}
         for source, run in letter_runs(letters):
             if source not in sources:
                 sources.append(source)
@@ -88,12 +87,11 @@ class Reading:
                 yield self._judge_updates(updates, source, index)
             else:
                 records = [letter for letter in run if not isinstance(letter, Undelivered)]
+                known = keys.setdefault(source, Keys(self.mapping, source, lenient=True))
                 for part in _parts(records):
-                    yield self._judge_records(part, keys[source], source, index)
+                    yield self._judge_records(part, known, source, index)
 
-    def _judge_updates(
-        self, updates: list[Undelivered], source: str, index: int
-    ) -> IntakeBlock:
+    def _judge_updates(self, updates: list[Undelivered], source: str, index: int) -> IntakeBlock:
         names = tuple(dict.fromkeys(name for update in updates for name in update.attributes))
         block = RecordBlock(
             index,
@@ -116,14 +114,14 @@ class Reading:
         return self.checks.judge(block, source, original)
 
     def _delimited(
-        self, reader: DelimitedReader, export: Export, source: int
+        self, reader: DelimitedReader, export: Export, source: int, *, alone: bool
     ) -> Iterator[IntakeBlock]:
         self.columns[export.name] = reader.columns
         if not reader.columns:
             self.checks.cautions.note("export without a header or a record", 1, export.name)
             return
         columns = resolve(self.mapping, reader.columns, export.name)
-        if self._exports == 1:
+        if alone:
             demand(reader.columns, chosen_columns(self.mapping), export.name)
         names = tuple(name for _, name in columns.attributes)
         caution_names(self.checks.cautions, names, export.name)
@@ -163,7 +161,8 @@ class Reading:
         if keys.seen:
             mapping = self.mapping
             demand(tuple(keys.seen), [(mapping.id_column, ID_ROLE)], export.name)
-        caution_names(self.checks.cautions, tuple(keys.names.values()), export.name)
+        names = tuple(name for _, name in keys.pairs(keys.seen))
+        caution_names(self.checks.cautions, names, export.name)
 
     def _judge_records(
         self, part: list[Record | Rejected], keys: Keys, name: str, source: int
@@ -177,9 +176,7 @@ class Reading:
                     records.append(item)
                 else:
                     rejected.append(collision)
-        columns = list(dict.fromkeys(
-            key for record in records for key in record.fields if key in keys.names
-        ))
+        pairs = keys.pairs(dict.fromkeys(key for record in records for key in record.fields))
         mapping = self.mapping
         block = RecordBlock(
             source,
@@ -187,8 +184,8 @@ class Reading:
             pa.array([record.number for record in records], pa.int64()),
             pa.array([record.line for record in records], pa.int64()),
             *self._with_constants(
-                tuple(keys.names[key] for key in columns),
-                [_texts(records, key) for key in columns],
+                tuple(name for _, name in pairs),
+                [_texts(records, key) for key, _ in pairs],
                 len(records),
             ),
         )
@@ -204,65 +201,6 @@ class Reading:
             (*names, *(name for name, _ in constants)),
             (*values, *(pa.repeat(pa.scalar(value), count) for _, value in constants)),
         )
-
-
-class Keys:
-    """The keys of one JSON Lines export: which are sent, and under which name.
-
-    The first record's keys are judged like a header; a later key that collides rejects
-    its record only.
-    """
-
-    def __init__(self, mapping: Mapping, where: str, *, lenient: bool = False) -> None:
-        """*where* begins messages; when *lenient*, not even the first record stops the run."""
-        self._mapping = mapping
-        self._where = where
-        self._lenient = lenient
-        self._chosen = dict(mapping.attributes)
-        self._owner = {name: f"constant {name}" for name, _ in mapping.constants}
-        self._bad: dict[str, str] = {}
-        self.seen: dict[str, None] = {}
-        self.names: dict[str, str] = {}
-        if self._chosen:
-            refuse_names(mapping, mapping.attributes, where)
-
-    def admit(self, record: Record) -> Rejected | None:
-        """Learn the record's new keys; the rejection it earns if one of them can't be sent."""
-        new = [key for key in record.fields if key not in self.seen]
-        first = not self.seen
-        for key in new:
-            self._learn(key, record, first=first)
-        for key in self._bad:
-            if key in record.fields:
-                return Rejected(
-                    Reason.NAME_COLLISION, self._bad[key], self._where, record.number, record.line,
-                    record=record.fields,
-                )
-        return None
-
-    def _learn(self, key: str, record: Record, *, first: bool) -> None:
-        self.seen[key] = None
-        mapping = self._mapping
-        if key == mapping.id_column or key in mapping.leave_out:
-            return
-        if self._chosen:
-            if key in self._chosen:
-                self.names[key] = self._chosen[key]
-            return
-        name = attribute_name(key)
-        reason = objection(name)
-        if reason is None and name in self._owner:
-            reason = f"{self._owner[name]!r} is sent under that name"
-        if reason is None:
-            self._owner[name] = key
-            self.names[key] = name
-            return
-        detail = f"key {key!r} can't be sent as attribute {name!r}: {reason}"
-        if first and not self._lenient:
-            remedy = "rename it (--attribute KEY=NAME) or leave it out (--leave-out KEY)"
-            message = f"{place(self._where, record.line)}: {detail}; {remedy}"
-            raise MappingError(message)
-        self._bad[key] = detail
 
 
 def _parts(stretch: list[Record | Rejected]) -> Iterator[list[Record | Rejected]]:
@@ -289,6 +227,4 @@ def _with_rejected(block: IntakeBlock, rejected: tuple[Rejected, ...]) -> Intake
     if not rejected:
         return block
     together = sorted((*block.rejected, *rejected), key=lambda item: item.record_number)
-    return IntakeBlock(
-        block.read + len(rejected), block.records, tuple(together), block.skipped
-    )
+    return IntakeBlock(block.read + len(rejected), block.records, tuple(together), block.skipped)

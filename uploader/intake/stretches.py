@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from uploader.errors import ExportError
 from uploader.limits import MAX_RECORD_BYTES
 from uploader.model import Extent, Reason, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STRETCH_BYTES: Final = 8 << 20
 # With more than this in hand, a reader comes on without another byte: it leaves at most one
@@ -43,7 +45,12 @@ class StretchReader:
     """
 
     def __init__(
-        self, stream: BinaryIO, name: str, *, skip_bytes: int = 0, stretch_bytes: int = STRETCH_BYTES
+        self,
+        stream: BinaryIO,
+        name: str,
+        *,
+        skip_bytes: int = 0,
+        stretch_bytes: int = STRETCH_BYTES,
     ) -> None:
         """Start after *skip_bytes* (a byte order mark)."""
         self._stream = stream

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,9 @@ from uploader.model import (
 )
 from uploader.planning.encoding import percent_encoded
 from uploader.planning.plan import Contents, Updates, joined_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _Positions = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -65,16 +68,22 @@ class Wire:
             detail = f"{size:,} bytes of encoded attributes; a profile holds {MAX_PROFILE_BYTES:,}"
             return Reason.BODY_TOO_LARGE, detail
         if self.route.via is Via.SINGLE:
-            size = len(self.form(identity, attributes))
-            if size > MAX_BODY_BYTES:
-                detail = f"a body of {size:,} bytes; a single update takes {MAX_BODY_BYTES:,}"
-                return Reason.BODY_TOO_LARGE, detail
-        return None
+            size, most, what = len(self.form(identity, attributes)), MAX_BODY_BYTES, "a body"
+        else:
+            size = len(self.batch_header) + len(identity) + len(attributes) + len(",\n")
+            most, what = MAX_BATCH_BYTES, "a batch file for it alone"
+        if size <= most:
+            return None
+        return Reason.BODY_TOO_LARGE, f"{what} of {size:,} bytes; at most {most:,} are taken"
 
     def never_too_large(self, encoded_bytes: int) -> bool:
         """Whether an update of so many encoded bytes fits, whichever attributes it has."""
-        overhead = sum(map(len, self.names)) + len("&profile.=") * len(self.names) + 64
-        return encoded_bytes + overhead <= MAX_BODY_BYTES
+        return encoded_bytes + self._overhead <= MAX_BODY_BYTES
+
+    @cached_property
+    def _overhead(self) -> int:
+        """The most that a form adds to an update's own bytes."""
+        return sum(map(len, self.names)) + len("&profile.=") * len(self.names) + 64
 
     def form(self, identity: str, attributes: str) -> bytes:
         """A single update's parameters, form-encoded."""
@@ -201,7 +210,9 @@ class _Cutter:
         self._header = header
         self._with_bodies = with_bodies
         self._number = 0
-        self._begin()
+        self._pieces = [header]
+        self._size = len(header)
+        self._rows = self._first = self._last = 0
 
     def add(self, rows: pa.Array, positions: _Positions) -> Iterator[BatchCall]:
         """Take *rows*; yield the batches that they fill."""
@@ -230,15 +241,12 @@ class _Cutter:
         if self._rows:
             yield self._end()
 
-    def _begin(self) -> None:
-        self._pieces = [self._header]
-        self._size = len(self._header)
-        self._rows = self._first = self._last = 0
-
     def _end(self) -> BatchCall:
         self._number += 1
         batch = BatchCall(
             self._number, self._first, self._last, self._rows, self._size, tuple(self._pieces)
         )
-        self._begin()
+        self._pieces = [self._header]
+        self._size = len(self._header)
+        self._rows = 0
         return batch

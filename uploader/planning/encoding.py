@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import duckdb
@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from uploader.model import RecordBlock
+if TYPE_CHECKING:
+    from uploader.model import RecordBlock
 
 ENCODED: Final = pa.schema(
     [

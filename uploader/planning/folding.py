@@ -7,10 +7,7 @@ empty wins. Lines too long for the sort's memory are laid beside it in a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -19,6 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uploader.planning.encoding import ENCODED, AttributeNames, open_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from types import TracebackType
 
 # DuckDB sorts vectors of 2,048 rows: at 4 KB a row, one is 8 MB. Longer lines are laid aside.
 LONG_LINE_BYTES: Final = 4_096
@@ -72,14 +74,15 @@ class LongLines:
         long = pc.greater(pc.binary_length(lines), LONG_LINE_BYTES)
         if not pc.any(long).as_py():
             return batch
-        texts = lines.to_pylist()
+        pointers = []
         for index in pc.indices_nonzero(long).to_pylist():
-            data = texts[index].encode()
+            data = lines[index].as_buffer()
             self._file.write(data)
-            texts[index] = f"@{self._end}:{len(data)}"
-            self._end += len(data)
+            pointers.append(f"@{self._end}:{data.size}")
+            self._end += data.size
         place = batch.schema.get_field_index("attributes")
-        return batch.set_column(place, "attributes", pa.array(texts, pa.string()))
+        texts = pc.replace_with_mask(lines, long, pa.array(pointers, pa.string()))
+        return batch.set_column(place, "attributes", texts)
 
     def restore(self, text: str) -> str:
         """The line that *text* stands for."""
@@ -98,8 +101,10 @@ class LongLines:
 def sort(
     batches: Iterator[pa.RecordBatch], scratch: Path, memory_bytes: int
 ) -> Iterator[pa.RecordBatch]:
-    """All of *batches* (:data:`~uploader.planning.encoding.ENCODED`) by identity, then
-    ``--latest-by``, then input order; spilling into *scratch*.
+    """All of *batches* by identity, then ``--latest-by``, then input order.
+
+    They are of :data:`~uploader.planning.encoding.ENCODED`; what memory can't hold goes
+    into *scratch*.
     """
     engine = open_engine(
         {"threads": 2, "memory_limit": f"{memory_bytes}B", "temp_directory": str(scratch)}
@@ -127,7 +132,11 @@ class _Open:
     def block(self) -> pa.RecordBatch:
         """Its update, as a block of one."""
         row = (
-            self.identity, ",".join(self.cells).rstrip(","), self.records, self.source, self.line,
+            self.identity,
+            ",".join(self.cells).rstrip(","),
+            self.records,
+            self.source,
+            self.line,
         )
         columns = [pa.array([cell], place.type) for cell, place in zip(row, UPDATES, strict=True)]
         return pa.RecordBatch.from_arrays(columns, schema=UPDATES)
@@ -192,9 +201,7 @@ class Folder:
             part = slice(begin, begin + step)
             last = starts[part] + sizes[part] - 1
             texts = lines.take(pa.array(last))
-            folded = np.flatnonzero(
-                ((sizes[part] > 1) & ~self._is_complete(texts)) | aside[last]
-            )
+            folded = np.flatnonzero(((sizes[part] > 1) & ~self._is_complete(texts)) | aside[last])
             if len(folded):
                 told = [
                     ",".join(self._folded(lines, int(starts[part][i]), int(sizes[part][i])))
@@ -220,7 +227,7 @@ class Folder:
         full = pc.equal(pc.count_substring(lines, ","), len(self._names) - 1)
         gap = pc.or_(pc.match_substring(lines, ",,"), pc.starts_with(lines, ","))
         found: _Mask = pc.and_(full, pc.invert(gap)).to_numpy(zero_copy_only=False)
-        return found & ~_is_pointer(lines)
+        return found
 
     def _group(self, batch: pa.RecordBatch, start: int, size: int, first: int) -> _Open:
         return _Open(

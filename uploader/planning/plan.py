@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +20,10 @@ from uploader.errors import PlanError
 from uploader.model import IdType, Mapping, Method, Route, RouteWish, Update, Via
 from uploader.planning.encoding import AttributeNames, Encoder
 from uploader.planning.folding import UPDATES, Folder, LongLines, sort
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 FORMAT: Final = 1
 PLAN_FILE: Final = "plan.json"

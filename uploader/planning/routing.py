@@ -15,6 +15,10 @@ _ASSUMED_UPLOAD_RATE: Final = 2_000_000
 _ASSUMED_CALL_SECONDS: Final = 0.1
 
 
+# Bulk v1 updates profiles that exist; v2 also creates what it doesn't find.
+CREATING_VERSION: Final = 2
+
+
 @dataclass(frozen=True)
 class Pace:
     """The settings that decide how long a route takes."""
@@ -42,10 +46,16 @@ def refuse_contradictions(wish: RouteWish) -> None:
         SettingsError: it can't; the message says what to leave out.
     """
     if wish.create_profiles and wish.via is Via.SINGLE:
-        message = "--create-profiles needs the bulk route: single updates create nothing; leave out one of --via single and --create-profiles"
+        message = (
+            "--create-profiles needs the bulk route: single updates create nothing; "
+            "leave out one of --via single and --create-profiles"
+        )
         raise SettingsError(message)
     if wish.create_profiles and wish.bulk_version == 1:
-        message = "--create-profiles needs bulk version 2: version 1 creates nothing; leave out one of --bulk-version 1 and --create-profiles"
+        message = (
+            "--create-profiles needs bulk version 2: version 1 creates nothing; "
+            "leave out one of --bulk-version 1 and --create-profiles"
+        )
         raise SettingsError(message)
     if wish.bulk_version is not None and wish.via is Via.SINGLE:
         message = "--bulk-version says nothing about --via single; leave out one of them"
@@ -62,7 +72,7 @@ def choose(wish: RouteWish, updates: int, total_bytes: int, batches: int, pace: 
 
     *total_bytes* and *batches* are what the bulk route would send.
     """
-    bulk = Route(Via.BULK, wish.bulk_version or (2 if wish.create_profiles else 1))
+    bulk = Route(Via.BULK, wish.bulk_version or (CREATING_VERSION if wish.create_profiles else 1))
     single = Route(Via.SINGLE, method=wish.method)
     single_cost = (
         f"single: {_count(updates, 'call')}, about {spoken(single_seconds(updates, pace))}"
@@ -83,7 +93,10 @@ def choose(wish: RouteWish, updates: int, total_bytes: int, batches: int, pace: 
     if updates <= limit:
         reason = f"{_count(updates, 'update')}: up to {limit:,} go one by one"
         return Choice(single, reason, bulk_cost)
-    reason = f"{_count(updates, 'update')}: over {limit:,} go as batch files; v1, since nothing may be created"
+    reason = (
+        f"{_count(updates, 'update')}: over {limit:,} go as batch files; "
+        "v1, since nothing may be created"
+    )
     return Choice(bulk, reason, single_cost)
 
 
@@ -93,7 +106,7 @@ def warnings(route: Route, id_type: IdType, *, account_uses_ecid: bool) -> list[
     Raises:
         SettingsError: pcId by bulk v2 on an account that uses the Experience Cloud ID.
     """
-    if route.bulk_version == 2 and id_type is IdType.PC_ID:
+    if route.bulk_version == CREATING_VERSION and id_type is IdType.PC_ID:
         if account_uses_ecid:
             message = (
                 "accounts that use the Experience Cloud ID must not send pcId by bulk v2; "
@@ -102,10 +115,11 @@ def warnings(route: Route, id_type: IdType, *, account_uses_ecid: bool) -> list[
             raise SettingsError(message)
         return ["pcId by bulk v2: not allowed for accounts that use the Experience Cloud ID"]
     if route.bulk_version == 1 and id_type is IdType.THIRD_PARTY_ID:
-        return [
+        advice = (
             "thirdPartyId by bulk v1: Adobe advises v2 for third-party ids; "
             "v2 would also create profiles (--create-profiles)"
-        ]
+        )
+        return [advice]
     return []
 
 

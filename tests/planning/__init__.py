@@ -1,0 +1,1 @@
+"""Planning: records in, a plan out."""
