@@ -99,7 +99,10 @@ def test_a_mapping_is_made_of_pairs() -> None:
     }
     mapping = load(flags).mapping
     assert mapping.attributes == (
-        ("tier", "tier"), ("a=b", "c"), ("profile.x", "x"), ("y", "profile.z"),
+        ("tier", "tier"),
+        ("a=b", "c"),
+        ("profile.x", "x"),
+        ("y", "profile.z"),
     )
     assert mapping.constants == (("source", "crm=2"),)
 
@@ -107,8 +110,15 @@ def test_a_mapping_is_made_of_pairs() -> None:
 def test_durations_and_sizes_are_read_with_their_units() -> None:
     """Seconds and bytes come out."""
     assert [parse_duration(text) for text in ("90s", "10m", "3h", "1h30m", "500ms", "2d")] == [
-        90, 600, 10_800, 5_400, 0.5, 172_800,
+        90,
+        600,
+        10_800,
+        5_400,
+        0.5,
+        172_800,
     ]
     assert [parse_size(text) for text in ("400MB", "1.5 GB", "20kb")] == [
-        400_000_000, 1_500_000_000, 20_000,
+        400_000_000,
+        1_500_000_000,
+        20_000,
     ]

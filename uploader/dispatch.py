@@ -12,7 +12,7 @@ from typing import Any, Final
 from uploader import telemetry
 from uploader.closing import Closing
 from uploader.errors import StoppedBy, StoppedError
-from uploader.model import Batch, BatchCall, BatchState, Outcome, SingleCall, Unsendable, Via
+from uploader.model import Batch, BatchState, Via
 from uploader.planning.batching import Wire, batch_calls, single_calls
 from uploader.planning.plan import Plan
 from uploader.progress import Progress, Stage
@@ -20,6 +20,7 @@ from uploader.sending.delivery import BulkRoute, Delivery, Manners, Recorder, Si
 from uploader.sending.outcomes import judge
 from uploader.sending.pacing import Health, Pacer
 from uploader.sending.quota import Allowance, Terms
+from uploader.sending.remaining import Done
 from uploader.sending.retries import Backoff
 from uploader.sending.stopping import Stop
 from uploader.sending.transport import Edge, EdgeAddress
@@ -228,43 +229,6 @@ class Dispatch:
             )
             if not counted.pending:
                 await closing.settle(older, plan, None, others=True)
-
-
-class Done:
-    """What the journal knows to be done, for leaving it out."""
-
-    def __init__(self, outcomes: Sequence[Outcome], batches: Sequence[Batch]) -> None:
-        """Ranges of positions, and numbers of batches."""
-        self._spans = sorted((outcome.first, outcome.last) for outcome in outcomes)
-        self._batches = {batch.number for batch in batches}
-        self.updates = sum(last - first + 1 for first, last in self._spans)
-        self.updates += sum(batch.rows for batch in batches)
-
-    @property
-    def first_open(self) -> int:
-        """The first position of which nothing is known."""
-        position = 0
-        for first, last in self._spans:
-            if first > position:
-                break
-            position = max(position, last + 1)
-        return position
-
-    def left(
-        self, calls: Iterator[SingleCall | BatchCall | Unsendable]
-    ) -> Iterator[SingleCall | BatchCall | Unsendable]:
-        """*calls* without those that are done; they come in the order of their positions."""
-        spans = iter(self._spans)
-        span = next(spans, None)
-        for call in calls:
-            if isinstance(call, BatchCall):
-                if call.number not in self._batches:
-                    yield call
-                continue
-            while span is not None and span[1] < call.position:
-                span = next(spans, None)
-            if span is None or call.position < span[0]:
-                yield call
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ ATTRIBUTE_PREFIX: Final = "profile."
 # One domain holds every host of the edge, the status hosts included.
 EDGE_DOMAIN: Final = "tt.omtrdc.net"
 
+# An id's three bytes for each of its own have to fit into a body.
+MAX_ID_BYTES: Final = MAX_BODY_BYTES // 3
+
 # Ours: the longest record that intake holds in memory. Sixty times what a profile may hold,
 # so that columns which are left out may be long; what is longer is read past, not kept.
 MAX_RECORD_BYTES: Final = 4_000_000

@@ -28,8 +28,9 @@ from uploader.closing import Closing
 from uploader.deadline import Deadline
 from uploader.dispatch import Dispatch
 from uploader.errors import PlanError, StoppedError, TooManyRejectedError, UsageError
+from uploader.inputs import Input
 from uploader.planning.plan import Plan
-from uploader.preparing import Input, make_plan
+from uploader.preparing import make_plan
 from uploader.progress import Progress, Stage
 from uploader.runs import Decision, decide
 from uploader.sending.stopping import Stop

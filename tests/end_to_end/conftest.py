@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from uploader.cli import main
 from uploader.emulator import EmulatorSettings, EmulatorThread
 
-TOKEN = "a-token-that-nobody-may-read"  # noqa: S105 - it opens nothing
+TOKEN = "a-token-that-nobody-may-read"
 
 
 @dataclass
@@ -30,7 +30,8 @@ class Ended:
 
     @property
     def json(self) -> dict[str, Any]:
-        return json.loads(self.stdout)
+        result: dict[str, Any] = json.loads(self.stdout)
+        return result
 
 
 class Shop:
@@ -63,7 +64,7 @@ class Shop:
     def know(self, rows: int) -> None:
         self.emulator.add_known(third_party_ids=[f"c{index:05d}" for index in range(rows)])
 
-    def __call__(self, *arguments: str, **environment: str) -> Ended:
+    def __call__(self, *arguments: str | Path, **environment: str) -> Ended:
         """The command in this process: fast, and the same code from its first line on."""
         before = Path.cwd()
         os.chdir(self.folder)
@@ -77,14 +78,17 @@ class Shop:
         return Ended(result.exit_code, result.stdout, result.stderr)
 
     def start(
-        self, *arguments: str, stdin: IO[bytes] | None = None, **environment: str
+        self,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        stdin: IO[bytes] | None = None,
     ) -> subprocess.Popen[str]:
         """The command as a process of its own, to be killed."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith("UPLOADER_")}
         return subprocess.Popen(
             [sys.executable, "-m", "uploader", *arguments],
             cwd=self.folder,
-            env=clean | self.environment | environment,
+            env=clean | self.environment | (environment or {}),
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,7 +99,8 @@ class Shop:
         return {entry["id"]: entry["attributes"] for entry in self.emulator.profiles()}
 
     def calls(self) -> dict[str, int]:
-        return self.emulator.stats()["calls"]
+        calls: dict[str, int] = self.emulator.stats()["calls"]
+        return calls
 
     def letters(self, path: str | Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in Path(path).read_text("utf-8").splitlines()]

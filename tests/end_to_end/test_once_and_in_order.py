@@ -69,7 +69,7 @@ def test_an_unfinished_run_goes_on_where_it_was(shop: Shop) -> None:
     shop.know(3_000)
     export = shop.csv("crm.csv", 3_000)
     slow = {"UPLOADER_CALLS_PER_SECOND": "400"}
-    process = shop.start("run", export, "--json", **slow)
+    process = shop.start("run", export, "--json", environment=slow)
     while shop.calls()["single"] < 300:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
@@ -133,7 +133,7 @@ def test_one_run_sends_per_account_at_a_time(shop: Shop) -> None:
     """A second start says who is at work and exits 4; --alongside lets it send."""
     shop.know(2_000)
     slow = {"UPLOADER_CALLS_PER_SECOND": "300"}
-    process = shop.start("run", shop.csv("crm.csv", 1_000), **slow)
+    process = shop.start("run", shop.csv("crm.csv", 1_000), environment=slow)
     while shop.calls()["single"] < 5:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)

@@ -22,9 +22,10 @@ from uploader.cli.options import (
     setting,
 )
 from uploader.cli.rehearsing import demo, emulate
+from uploader.inputs import read_exports, read_letters
 from uploader.pipeline import Pipeline
 from uploader.planning.plan import Plan
-from uploader.preparing import make_plan, read_exports, read_letters
+from uploader.preparing import make_plan
 from uploader.progress import Progress
 from uploader.runs import refuse_stale, unfinished_run
 from uploader.sending.stopping import Stop

@@ -55,7 +55,7 @@ async def submit(edge: Edge, request: web.BaseRequest, version: int) -> Answer:
     return _accept(edge, version, header, rows, body, stuck=edge.plan.batch_is_stuck(marks))
 
 
-def _accept(  # noqa: PLR0913 - the parts of one batch
+def _accept(
     edge: Edge, version: int, header: Header, rows: int, body: Body, *, stuck: bool
 ) -> Answer:
     now, client = edge.clock(), edge.settings.client_code

@@ -126,7 +126,7 @@ class BatchQueue:
             batch.outcomes.clear()
 
 
-def _apply_rows(  # noqa: PLR0913, PLR0917 - one loop; an object for each row would slow it down
+def _apply_rows(
     rows: list[bytes],
     batch: Batch,
     store: ProfileStore,
@@ -169,7 +169,7 @@ def _apply_rows(  # noqa: PLR0913, PLR0917 - one loop; an object for each row wo
     return any_value
 
 
-def _can_be_sent(identity: str, by_third_party_id: bool) -> bool:  # noqa: FBT001
+def _can_be_sent(identity: str, by_third_party_id: bool) -> bool:
     """Whether a row may have this id.
 
     Documented: ``+`` and ``/`` can't be in a third-party id. Assumption: the rows

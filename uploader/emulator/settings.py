@@ -41,7 +41,7 @@ class EmulatorSettings:
     """``rows``: one row per profile; ``failed_rows``: the failed ones (old answers)."""
     bare_text: bool = False
     """Answer single updates as the pages print it, without the XML tags."""
-    faults: Faults = Faults()
+    faults: Faults = Faults()  # noqa: RUF009 - it is frozen
 
     def __post_init__(self) -> None:
         """Hold the ids as tuples, so that a reset can start from them again."""

@@ -19,7 +19,7 @@ from uploader.sending.stopping import Stop
 # A wait shorter than this is always waited for, whatever --on-quota says.
 SHORT_WAIT_SECONDS: Final = 60.0
 _SHORTEST_LOOK_SECONDS: Final = 0.05
-_LONGEST_LOOK_SECONDS: Final = 1.0
+_LONGEST_LOOK_SECONDS: Final = 0.25
 
 
 def uptime_seconds() -> float:

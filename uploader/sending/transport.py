@@ -53,11 +53,8 @@ class EdgeAddress:
             SettingsError: it isn't http or https, or would carry the token in clear; or the
                 token can't be sent at all.
         """
-        try:
-            url = URL(self.base_url)
-        except ValueError:
-            url = URL()
-        if url.scheme not in ("http", "https") or not url.host or url.user is not None:
+        url = _usable(self.base_url)
+        if url is None or url.user is not None:
             message = (
                 "the edge's address (UPLOADER_EDGE_URL) must be like https://host, without a "
                 "user or password"
@@ -99,6 +96,16 @@ class EdgeAddress:
     @property
     def _code(self) -> str:
         return str(URL.build(path=self.client_code).raw_path)
+
+
+def _usable(text: str) -> URL | None:
+    """*text* as a URL, as it is written; None where it is none of http or https."""
+    try:
+        url = URL(text, encoded=True)
+        _ = url.port  # yarl looks at host and port only when asked
+    except ValueError:
+        return None
+    return url if url.scheme in ("http", "https") and url.host else None
 
 
 def may_carry_token(url: URL) -> bool:
@@ -177,9 +184,8 @@ class Edge:
 
     async def status(self, url: str) -> Answer:
         """Ask for a batch's status at *url*, which has been judged before."""
-        try:
-            there = URL(url, encoded=True)
-        except ValueError:
+        there = _usable(url)
+        if there is None:
             return Answer(None, fault="the batch's status URL can't be used")
         return await self._ask("GET", there, self._timeout)
 
@@ -218,15 +224,9 @@ class Edge:
                     ceil_threshold=math.inf,  # or aiohttp grants up to a second more
                 ),
             ) as response:
-                body = await response.content.read(_MAX_ANSWER_BYTES)
-                while not response.content.at_eof() and len(body) < _MAX_ANSWER_BYTES:
-                    body += await response.content.read(_MAX_ANSWER_BYTES)
-                return Answer(
-                    response.status,
-                    body,
-                    _retry_after(response.headers.get("Retry-After")),
-                    seconds=time.monotonic() - started,
-                )
+                body = await _body(response.content)
+                pause = _retry_after(response.headers.get("Retry-After"))
+                return Answer(response.status, body, pause, seconds=time.monotonic() - started)
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             return Answer(None, fault=_fault(error), seconds=time.monotonic() - started)
 
@@ -244,6 +244,14 @@ class _Pieces:
             # The edge may answer before the writer asks for more than the last piece.
             self.all_sent = index == last
             yield piece
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    """All of a short answer; of a long one as much as will show that it can't be read."""
+    body = await content.read(_MAX_ANSWER_BYTES)
+    while not content.at_eof() and len(body) < _MAX_ANSWER_BYTES:
+        body += await content.read(_MAX_ANSWER_BYTES)
+    return body
 
 
 def _retry_after(text: str | None) -> float | None:

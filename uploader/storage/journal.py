@@ -156,23 +156,8 @@ class Journal:
         def work(connection: Connection) -> None:
             now = time.time()
             if outcomes:
-                connection.execute(
-                    insert(schema.outcomes),
-                    [
-                        {
-                            "run": run,
-                            "first": item.first,
-                            "last": item.last,
-                            "fate": item.fate.value,
-                            "reason": item.reason and item.reason.value,
-                            "detail": item.detail,
-                            "attempts": item.attempts,
-                            "http_status": item.http_status,
-                            "at": now,
-                        }
-                        for item in outcomes
-                    ],
-                )
+                rows = [_outcome_row(run, outcome, now) for outcome in outcomes]
+                connection.execute(insert(schema.outcomes), rows)
             for batch in batches:
                 _put_batch(connection, run, batch, now)
             if calls is not None:
@@ -233,6 +218,20 @@ def _as_run(row: Row[Any]) -> Run:
         plan_folder=None if plan_folder is None else Path(plan_folder),
         calls=calls,
     )
+
+
+def _outcome_row(run: str, outcome: Outcome, now: float) -> dict[str, Any]:
+    return {
+        "run": run,
+        "first": outcome.first,
+        "last": outcome.last,
+        "fate": outcome.fate.value,
+        "reason": outcome.reason and outcome.reason.value,
+        "detail": outcome.detail,
+        "attempts": outcome.attempts,
+        "http_status": outcome.http_status,
+        "at": now,
+    }
 
 
 def _put_batch(connection: Connection, run: str, batch: Batch, now: float) -> None:

@@ -1,0 +1,1 @@
+"""Sending, against the emulator and against servers that behave oddly."""

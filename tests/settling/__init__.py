@@ -1,0 +1,1 @@
+"""Following batches, dead letters, books."""
