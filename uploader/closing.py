@@ -15,6 +15,7 @@ from uploader.errors import ExportError, StoppedBy, StoppedError
 from uploader.model import Batch, Fate, Outcome
 from uploader.planning.plan import DEAD_LETTERS_FILE, Plan
 from uploader.settling.dead_letters import LetterWriter, buried, stamp_seconds, undelivered_line
+from uploader.settling.files import whole_file
 from uploader.settling.report import batch_entry, books, exit_code, records_balance
 from uploader.storage.journal import Journal, Run, RunState
 
@@ -175,10 +176,9 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
     Raises:
         ExportError: it can't be written.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-        partial.replace(path)
+        with whole_file(path) as file:
+            file.write(json.dumps(report, indent=1) + "\n")
     except OSError as error:
         message = f"{path}: the report can't be written: {error.strerror or error}"
         raise ExportError(message) from error

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Awaitable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
 
 from uploader import telemetry
 from uploader.closing import Closing
 from uploader.errors import StoppedBy, StoppedError
+from uploader.limits import MAX_BATCH_BYTES
 from uploader.model import Batch, BatchState, Via
 from uploader.planning.batching import Wire, batch_calls, single_calls
 from uploader.planning.plan import Plan
 from uploader.progress import Progress, Stage
-from uploader.sending.delivery import BulkRoute, Delivery, Manners, Recorder, SingleRoute
+from uploader.sending.delivery import Delivery, Manners
 from uploader.sending.outcomes import judge
 from uploader.sending.pacing import Health, Pacer
 from uploader.sending.quota import Allowance, Terms
+from uploader.sending.recorder import Recorder
 from uploader.sending.remaining import Done
 from uploader.sending.retries import Backoff
+from uploader.sending.routes import BulkRoute, SingleRoute
 from uploader.sending.stopping import Stop
 from uploader.sending.transport import Edge, EdgeAddress
 from uploader.settings import Settings
 from uploader.settling.polling import Status, follow, read_status, status_url
 from uploader.settling.report import books
 from uploader.storage.journal import Journal, Run
-from uploader.storage.ledger import BULK, SINGLE, Ledger
+from uploader.storage.ledger import BULK, BULK_ROWS, SINGLE, Ledger
+
+T = TypeVar("T")
 
 # A lease is worth about so many seconds of calls, and its calls start within so many.
 _LEASE_WORTH_SECONDS: Final = 2.0
 _LEASE_LIFE_SECONDS: Final = 10.0
 _UNPACED_LEASE_CALLS: Final = 2_000
+_ROWS_LEASE_LIFE_SECONDS: Final = 600.0
 _LOOK_SECONDS: Final = 0.2
 # Calls that wait for another attempt, for each worker, before fresh ones are held back.
 _WAITING_PER_WORKER: Final = 20
@@ -74,8 +78,8 @@ class Dispatch:
         flushing = asyncio.create_task(recorder.keep_flushing())
         try:
             async with Edge(self._address, self._settings.workers, self._settings.timeout) as edge:
-                bulk = self._allowance(self._bulk_terms(edge, plan))
                 health = Health(self._stop, self._settings.outage_after)
+                bulk = self._allowance(self._bulk_terms(edge, plan), health)
                 asking = _Asking(edge, bulk, recorder, health)
                 try:
                     await self._settle_older(run, asking, closing)
@@ -111,21 +115,32 @@ class Dispatch:
     async def _send_batches(self, plan: Plan, wire: Wire, done: Done, asking: _Asking) -> None:
         settings, version = self._settings, plan.route.bulk_version or 1
         recorder = asking.recorder
-        workers = min(settings.bulk_workers, settings.workers)
+        rows = None
+        if settings.bulk_rows_per_day:
+            rows = self._allowance(self._row_terms(asking.edge, plan), asking.health)
         delivery = Delivery(
             BulkRoute(lambda call: asking.edge.bulk(version, call), recorder),
             recorder,
             asking.allowance,
             Pacer(0),
             asking.health,
-            self._manners(workers, _WAITING_BATCHES),
+            self._manners(min(settings.bulk_workers, settings.workers), _WAITING_BATCHES),
             self._stop,
+            rows=rows,
         )
-        await self._deliver(delivery, done.left(batch_calls(plan.updates, wire)), recorder, done)
+        calls = done.left(batch_calls(plan.updates, wire))
+        try:
+            await self._deliver(delivery, calls, recorder, done)
+        finally:
+            if rows is not None:
+                await rows.close()
 
     async def _send_singles(self, plan: Plan, wire: Wire, done: Done, asking: _Asking) -> None:
         settings, recorder = self._settings, asking.recorder
-        allowance = self._allowance(self._single_terms())
+        allowance = self._allowance(self._single_terms(), asking.health)
+        # What earlier starts delivered shows that the run is right: fifty refused rows that
+        # are left over must not stop it.
+        asking.health.successes = done.delivered
         delivery = Delivery(
             SingleRoute(asking.edge.single, recorder),
             recorder,
@@ -136,9 +151,9 @@ class Dispatch:
             self._stop,
         )
         prefix = len(self._address.single_url) + len("?")
-        calls = single_calls(plan.updates, wire, prefix, done.first_open)
+        calls = done.left(single_calls(plan.updates, wire, prefix, done.first_open))
         try:
-            await self._deliver(delivery, done.left(calls), recorder, done)
+            await self._deliver(delivery, calls, recorder, done)
         finally:
             await allowance.close()
 
@@ -146,25 +161,31 @@ class Dispatch:
         self, delivery: Delivery[Any], calls: Iterator[Any], recorder: Recorder, done: Done
     ) -> None:
         """Let *delivery* run, keep the display fed, and end it when grace is over."""
-        sending = asyncio.ensure_future(delivery.run(calls))
-        stopped_at: float | None = None
-        while not sending.done():
-            await asyncio.wait([sending], timeout=_LOOK_SECONDS)
+        showing = asyncio.create_task(self._show(recorder, done))
+        try:
+            await self._in_grace(delivery.run(calls))
+        finally:
+            showing.cancel()
+
+    async def _show(self, recorder: Recorder, done: Done) -> None:
+        while True:
             sent = recorder.delivered + recorder.dead_lettered + recorder.rows_answered
             self._progress.set(done.updates + sent)
-            if self._stop.requested:
-                stopped_at = stopped_at or time.monotonic()
-                if time.monotonic() > stopped_at + self.grace_seconds:
-                    sending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sending
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _in_grace(self, work: Awaitable[T]) -> T | None:
+        """What *work* comes to; None where the grace after a stop was over before."""
+        return await self._stop.cut_short(work, lambda: self.grace_seconds)
 
     def _manners(self, workers: int, most_waiting: int) -> Manners:
         settings = self._settings
         return Manners(workers, settings.max_attempts, Backoff(settings.retry_base), most_waiting)
 
-    def _allowance(self, terms: Terms) -> Allowance:
-        return Allowance(self._ledger, terms, self._stop, telemetry.quota_waited_for)
+    def _allowance(self, terms: Terms, health: Health) -> Allowance:
+        """Waiting for quota is no outage: *health* hears of it."""
+        return Allowance(
+            self._ledger, terms, self._stop, telemetry.quota_waited_for, on_waited=health.excuse
+        )
 
     def _single_terms(self) -> Terms:
         settings = self._settings
@@ -181,10 +202,20 @@ class Dispatch:
 
     def _bulk_terms(self, edge: Edge, plan: Plan) -> Terms:
         """One call at a time: a minute's window is soon full of leases that nobody uses."""
-        largest = plan.description["bytes"] if plan.route.via is Via.BULK else 0
-        timeout = edge.batch_timeout(min(largest, 50_000_000))
         cap = self._settings.bulk_calls_per_minute
-        return Terms(BULK, cap, 1, _LEASE_LIFE_SECONDS, timeout, wait=True)
+        return Terms(BULK, cap, 1, _LEASE_LIFE_SECONDS, _longest_call(edge, plan), wait=True)
+
+    def _row_terms(self, edge: Edge, plan: Plan) -> Terms:
+        """Rows are leased before the call that carries them, which may have to wait its turn."""
+        settings = self._settings
+        return Terms(
+            BULK_ROWS,
+            settings.bulk_rows_per_day,
+            1,
+            _ROWS_LEASE_LIFE_SECONDS,
+            _longest_call(edge, plan),
+            wait=settings.on_quota == "wait",
+        )
 
     async def _follow(self, run: Run, asking: _Asking) -> None:
         """Poll the run's batches until they end or ``--wait`` is over."""
@@ -199,7 +230,7 @@ class Dispatch:
             asking.ended(batch)
 
         wait = self._settings.wait
-        left = await follow(incomplete, asking.ask, ended, self._stop, wait)
+        left = await self._in_grace(follow(incomplete, asking.ask, ended, self._stop, wait))
         await asking.recorder.flush()
         if left and not self._stop.requested:
             self._stop.request(
@@ -217,7 +248,7 @@ class Dispatch:
                 continue
             recorder = Recorder(self._journal, older.run, self._stop)
             other = replace(asking, recorder=recorder)
-            await follow(incomplete, other.ask, other.ended, self._stop, 0)
+            await self._in_grace(follow(incomplete, other.ask, other.ended, self._stop, 0))
             await recorder.flush()
             if older.plan_folder is None or not older.plan_folder.exists():
                 continue  # uploader resume will say so
@@ -239,23 +270,28 @@ class _Asking:
     allowance: Allowance
     recorder: Recorder
     health: Health
+    hosts_refused: set[str] = field(default_factory=set)
 
     async def ask(self, batch: Batch) -> Status | None:
         """The batch's status; None where there was no readable answer."""
         address = self.edge.address
         url, refused = status_url(batch.status_url, address.base_url, address.status_hosts)
-        if refused is not None:
+        if refused is not None and refused not in self.hosts_refused:
+            self.hosts_refused.add(refused)
             telemetry.status_host_refused(refused)
         permit = await self.allowance.acquire()
         if permit is None:
             return None
         self.recorder.calls.status += 1
-        answer = await self.edge.status(url)
-        permit.done(answered=answer.status is not None)
+        answer = None
+        try:
+            answer = await self.edge.status(url)
+        finally:
+            permit.done(answered=answer is not None and answer.status is not None)
         status = read_status(answer.body) if answer.status == _HTTP_OK else None
         if status is None:
             judgement = judge(answer)
-            self.health.note(judgement.verdict, judgement.detail)
+            self.health.note(judgement.verdict, judgement.cause)
         else:
             self.health.got_through()
         return status
@@ -266,6 +302,12 @@ class _Asking:
             batch.number, batch.state.value, batch.rows, batch.failed, batch.not_found
         )
         self.recorder.batch(batch)
+
+
+def _longest_call(edge: Edge, plan: Plan) -> float:
+    """Seconds that the largest batch file of *plan* may take."""
+    largest = plan.description["bytes"] if plan.route.via is Via.BULK else 0
+    return edge.batch_timeout(min(largest, MAX_BATCH_BYTES))
 
 
 def _incomplete(batches: Sequence[Batch]) -> list[Batch]:

@@ -40,7 +40,7 @@ from uploader.storage.database import Database, open_database
 from uploader.storage.journal import Journal, Run, RunState
 from uploader.storage.ledger import Ledger
 from uploader.storage.locks import AccountLock
-from uploader.workplace import Scratch, home, new_run_name, state_url
+from uploader.workplace import Scratch, home, locks_folder, new_run_name, state_url
 
 # A share of fewer records than these says little about an export.
 _SHARE_JUDGED_FROM: Final = 1_000
@@ -81,6 +81,7 @@ class Pipeline:
         self._deadline = Deadline.parse(settings.deadline, settings.timezone)
         self._opened = contextlib.ExitStack()
         self._began = time.monotonic()
+        self._locks: list[AccountLock] = []
 
     async def __aenter__(self) -> Self:
         """Open the state store and a scratch folder."""
@@ -170,12 +171,14 @@ class Pipeline:
         Raises:
             StoppedError: somebody does (``other_run``).
         """
+        label = f"begun {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        folder = locks_folder(self.home)
+        self._locks = [AccountLock(folder, f"{self.account} {identity}", label)]
+        if not self._options.alongside:
+            self._locks.append(AccountLock(folder, self.account, label))
         with contextlib.ExitStack() as held:
-            folder = self.home / "locks"
-            label = f"begun {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-            if not self._options.alongside:
-                held.enter_context(AccountLock(folder, self.account, label))
-            held.enter_context(AccountLock(folder, f"{self.account} {identity}", label))
+            for lock in self._locks:
+                held.enter_context(lock)
             return held.pop_all()
 
     async def _begin(self, identity: str, options: dict[str, Any]) -> Run:
@@ -244,6 +247,8 @@ class Pipeline:
             telemetry.caution(warning)
         if run.starts == 0 and self._too_many_rejected(about["records"]):
             await self._refuse(run, plan)
+        for lock in self._locks:
+            lock.name_holder(run.run)
         await self.journal.change(run.run, state=RunState.SENDING.value, starts=run.starts + 1)
         telemetry.run_begun(run.run, self.account, str(run.folder), start=run.starts + 1)
         watching = asyncio.create_task(self._deadline.watch(self.stop))

@@ -19,7 +19,7 @@ from pydantic_settings import (
 )
 
 from uploader.errors import SettingsError
-from uploader.limits import BULK_CALLS_PER_MINUTE, SINGLE_CALLS_PER_DAY
+from uploader.limits import BULK_CALLS_PER_MINUTE, MAX_BATCH_ROWS, SINGLE_CALLS_PER_DAY
 from uploader.model import IdType, Method, RouteWish, Via
 from uploader.model import Mapping as RecordMapping
 
@@ -163,6 +163,12 @@ class Settings(BaseSettings):
         description="Batch files and status questions in any rolling minute; others use the "
         "account too.",
     )
+    bulk_rows_per_day: int = Field(
+        0,
+        ge=0,
+        description="Rows of batch files in any rolling 24 hours, for accounts with such a cap "
+        "(at least 500,000); 0 is none.",
+    )
     bulk_workers: int = Field(
         3, ge=1, le=16, description="Batch files sent at once; each is held in memory, 50 MB."
     )
@@ -218,6 +224,13 @@ class Settings(BaseSettings):
         value = {"\\t": "\t", "tab": "\t"}.get(value, value)
         if len(value.encode()) != 1 or value in '"\r\n\0':
             raise ValueError("a delimiter is one ASCII character, and no quote or line end")
+        return value
+
+    @field_validator("bulk_rows_per_day")
+    @classmethod
+    def _a_batch_or_none(cls, value: int) -> int:
+        if 0 < value < MAX_BATCH_ROWS:
+            raise ValueError(f"at least {MAX_BATCH_ROWS:,}, the rows of one batch file, or 0")
         return value
 
     @field_validator("max_rejected")

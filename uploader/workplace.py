@@ -30,17 +30,28 @@ def state_url(settings: Settings) -> str:
     return settings.state_url or f"sqlite:///{default_home() / 'state.db'}"
 
 
+def sqlite_path(settings: Settings) -> Path | None:
+    """The state store's file; None where it is in memory, elsewhere, or no URL at all."""
+    try:
+        url = make_url(state_url(settings))
+    except (ArgumentError, ValueError):
+        return None  # opening the store will say what is wrong
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))
+
+
 def home(settings: Settings) -> Path:
     """Where run folders, locks and scratch lie: beside the store unless told otherwise."""
     if settings.work_dir is not None:
         return settings.work_dir
-    try:
-        url = make_url(state_url(settings))
-    except ArgumentError:
-        return default_home()
-    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
-        return Path(url.database).parent
-    return default_home()
+    path = sqlite_path(settings)
+    return default_home() if path is None else path.parent
+
+
+def locks_folder(home_folder: Path) -> Path:
+    """Where the locks lie that all who share the folder see."""
+    return home_folder / "locks"
 
 
 def new_run_name(now: datetime) -> str:
@@ -126,7 +137,7 @@ def refuse_password(state: str | None) -> None:
     """
     try:
         password = make_url(state).password if state else None
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return  # opening the store will say what is wrong
     if password is not None:
         message = (

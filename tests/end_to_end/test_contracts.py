@@ -301,3 +301,22 @@ def test_a_config_file_is_read_and_flags_win(shop: Shop) -> None:
     refused = shop("run", export, "--config", "wrong.toml")
     assert refused.exit_code == 2
     assert "attributes" in refused.stderr
+
+
+def test_looking_makes_no_state_store(shop: Shop) -> None:
+    """A forgotten volume must not be hidden by somebody who only looked."""
+    assert shop("status", "--json").json == {"runs": []}
+    assert shop("quota", "--json").json["windows"][0]["used"] == 0
+    assert not (shop.folder / "state" / "state.db").exists()
+    shop.know(1)
+    assert shop("run", shop.csv("crm.csv", 1), "--json").json["new_state"]
+    assert not shop("run", shop.csv("crm.csv", 1), "--again", "--json").json["new_state"]
+
+
+def test_rows_of_batch_files_can_have_a_cap_of_their_own(shop: Shop) -> None:
+    """For accounts with such a cap: the next batch waits for room, or the run stops."""
+    shop.know(10)
+    cap = {"UPLOADER_BULK_ROWS_PER_DAY": "500000"}
+    assert shop("run", shop.csv("crm.csv", 10), "--via", "bulk", **cap).exit_code == 0
+    windows = {entry["window"]: entry for entry in shop("quota", "--json", **cap).json["windows"]}
+    assert windows["bulk_rows"]["used"] == 10

@@ -161,3 +161,24 @@ def test_a_plan_is_looked_at_first_and_sent_later(shop: Shop, route: str) -> Non
     assert len(shop.profiles()["c00001"]) == 2
     assert shop("send", plan, "--json").json["reported_again"]
     assert (plan / "updates.parquet").exists()
+
+
+def test_a_killed_run_goes_on_and_is_shown_as_interrupted(shop: Shop) -> None:
+    """SIGKILL in the middle: nothing is lost, and little is sent twice."""
+    shop.know(2_000)
+    export = shop.csv("crm.csv", 2_000)
+    process = shop.start("run", export, environment={"UPLOADER_CALLS_PER_SECOND": "400"})
+    while shop.calls()["single"] < 700:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    assert shop("status", "--json").json["runs"][0]["state"] == "sending"
+    process.kill()
+    process.communicate()
+    assert shop("status", "--json").json["runs"][0]["state"] == "interrupted"
+    ended = shop("run", export, "--json")
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.json["updates"]["delivered"] == 2_000
+    assert ended.json["balanced"]
+    # About a second's worth at 400 a second, and what was in flight.
+    assert 2_000 <= shop.calls()["single"] <= 2_000 + 2 * 400 + 32
+    assert len([1 for profile in shop.profiles().values() if profile]) == 2_000

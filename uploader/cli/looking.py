@@ -12,7 +12,7 @@ from uploader.pipeline import account_of
 from uploader.progress import Progress
 from uploader.settings import Settings
 from uploader.storage.journal import Journal
-from uploader.storage.ledger import BULK, SINGLE, Ledger
+from uploader.storage.ledger import BULK, BULK_ROWS, SINGLE, Ledger
 
 
 @click.command()
@@ -32,8 +32,9 @@ def status(name: str | None, **flags: Any) -> None:
             journal = Journal(database)
             if name is None:
                 runs = await journal.runs()
-                start.text = screen.runs_text(runs)
-                return {"runs": [running.run_entry(entry) for entry in runs]}
+                entries = [running.run_entry(run, settings) for run in runs]
+                start.text = screen.runs_text(entries)
+                return {"runs": entries}
             found = await journal.find(name)
             return running.found_report(found, name)
 
@@ -55,7 +56,9 @@ def quota(**flags: Any) -> None:
         account = account_of(settings)
         with running.store(settings) as database:
             ledger = Ledger(database, account)
-            caps = ((SINGLE, settings.daily_cap), (BULK, settings.bulk_calls_per_minute))
+            caps = [(SINGLE, settings.daily_cap), (BULK, settings.bulk_calls_per_minute)]
+            if settings.bulk_rows_per_day:
+                caps.append((BULK_ROWS, settings.bulk_rows_per_day))
             windows = [(window, cap, await ledger.standing(window)) for window, cap in caps]
         start.text = screen.quota_text(windows)
         return {

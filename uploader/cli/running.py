@@ -26,8 +26,9 @@ from uploader.pipeline import Options
 from uploader.progress import Progress
 from uploader.settings import Settings
 from uploader.storage.database import Database, open_database
-from uploader.storage.journal import Run
-from uploader.workplace import refuse_password, state_url
+from uploader.storage.journal import Run, RunState
+from uploader.storage.locks import is_at_work
+from uploader.workplace import home, locks_folder, refuse_password, sqlite_path, state_url
 
 _OPTION_NAMES = ("report", "dead_letters", "again", "alongside", "stale")
 
@@ -112,23 +113,25 @@ def _fail(
 
 @contextlib.contextmanager
 def store(settings: Settings) -> Iterator[Database]:
-    """The state store, for commands that only look."""
-    database = open_database(state_url(settings))
-    if database.is_new:
-        telemetry.state_made(str(database.path or "in memory"))
+    """The state store, for commands that only look: where there is none, none is made."""
+    path = sqlite_path(settings)
+    missing = path is not None and not path.exists()
+    if missing:
+        click.echo(f"There is no state store at {path} yet; a run makes it.", err=True)
+    database = open_database("sqlite://" if missing else state_url(settings))
     try:
         yield database
     finally:
         database.close()
 
 
-def run_entry(run: Run) -> dict[str, Any]:
+def run_entry(run: Run, settings: Settings) -> dict[str, Any]:
     """A run as ``uploader status --json`` lists it."""
     report = json.loads(run.report) if run.report else {}
     return {
         "run": run.run,
         "account": run.account,
-        "state": run.state.value,
+        "state": standing(run, settings),
         "exit_code": run.exit_code,
         "stopped_by": run.stopped_by,
         "started_at": _moment(run.started_at),
@@ -137,6 +140,15 @@ def run_entry(run: Run) -> dict[str, Any]:
         "updates": report.get("updates"),
         "folder": str(run.folder),
     }
+
+
+def standing(run: Run, settings: Settings) -> str:
+    """The run's state; ``interrupted`` where it says that it is at work and nobody is."""
+    at_work = run.state in (RunState.PLANNING, RunState.SENDING)
+    key = f"{run.account} {run.input_identity}"
+    if at_work and not is_at_work(locks_folder(home(settings)), key):
+        return "interrupted"
+    return run.state.value
 
 
 def found_report(run: Run | None, name: str) -> dict[str, Any]:

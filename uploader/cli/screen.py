@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from uploader.planning.routing import spoken
-from uploader.storage.journal import Run
 from uploader.storage.ledger import Standing, Window
 
 _MEANING = {
@@ -22,6 +21,7 @@ _MEANING = {
 _WINDOWS = {
     "single": "single updates, in any 24 hours",
     "bulk": "batch files and status questions, in any minute",
+    "bulk_rows": "rows of batch files, in any 24 hours",
 }
 
 
@@ -120,20 +120,16 @@ def _updates(updates: dict[str, int]) -> str:
     )
 
 
-def runs_text(runs: Sequence[Run]) -> str:
+def runs_text(runs: Sequence[dict[str, Any]]) -> str:
     """The latest runs, a line each."""
     if not runs:
         return "No run yet."
-    lines = [
-        f"{'run':<24} {'state':<10} {'exit':<4} {'stopped by':<12} {'started (UTC)':<20} account"
-    ]
+    line = "{:<24} {:<12} {:<4} {:<12} {:<21} {}"
+    lines = [line.format("run", "state", "exit", "stopped by", "started", "account")]
     for run in runs:
-        started = datetime.fromtimestamp(run.started_at, UTC)
-        code = "" if run.exit_code is None else str(run.exit_code)
-        lines.append(
-            f"{run.run:<24} {run.state.value:<10} {code:<4} {run.stopped_by or '':<12} "
-            f"{started:%Y-%m-%d %H:%M:%S}  {run.account}"
-        )
+        code = "" if run["exit_code"] is None else run["exit_code"]
+        columns = (run["run"], run["state"], code, run["stopped_by"] or "", run["started_at"])
+        lines.append(line.format(*columns, run["account"]))
     return "\n".join(lines)
 
 

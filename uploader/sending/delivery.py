@@ -23,10 +23,8 @@ from uploader.sending.permits import Permits
 from uploader.sending.quota import Allowance
 from uploader.sending.recorder import Recorder
 from uploader.sending.retries import Backoff, DueQueue, Work
-from uploader.sending.routes import BulkRoute, Ended, Route, SingleRoute
+from uploader.sending.routes import Ended, Route
 from uploader.sending.stopping import Stop
-
-__all__ = ["BulkRoute", "Delivery", "Manners", "Recorder", "SingleRoute"]
 
 C = TypeVar("C", SingleCall, BatchCall)
 

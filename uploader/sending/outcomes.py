@@ -16,10 +16,11 @@ none, cut, or before the body's end     UNKNOWN      again: updates are idempote
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from uploader.markup import parse_xml
 
 _NOT_NOW: Final = frozenset({408, 425, 429})
 _DENIED: Final = frozenset({401, 403})
@@ -123,16 +124,6 @@ def read_reply(body: bytes) -> Reply:
         _shortened(root.findtext("message") or ""),
         (root.findtext("batchStatus") or "").strip(),
     )
-
-
-def parse_xml(body: bytes) -> ET.Element | None:
-    """The root of a small XML document, or None where it is none or may declare entities."""
-    if b"<!D" in body or b"\0" in body:  # a DOCTYPE, or UTF-16, where one would look different
-        return None
-    try:
-        return ET.fromstring(body)  # noqa: S314 - no DTD gets here, so no entity can grow
-    except (ET.ParseError, ValueError, LookupError):  # the last two: odd encodings
-        return None
 
 
 def _shortened(message: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from uploader.model import Batch, BatchCall, Outcome, SingleCall, Unsendable
+from uploader.model import Batch, BatchCall, Fate, Outcome, SingleCall, Unsendable
 
 
 class Done:
@@ -13,6 +13,11 @@ class Done:
     def __init__(self, outcomes: Sequence[Outcome], batches: Sequence[Batch]) -> None:
         """Ranges of positions, and numbers of batches."""
         self._spans = sorted((outcome.first, outcome.last) for outcome in outcomes)
+        self.delivered = sum(
+            outcome.last - outcome.first + 1
+            for outcome in outcomes
+            if outcome.fate is Fate.DELIVERED
+        )
         self._batches = {batch.number for batch in batches}
         self.updates = sum(last - first + 1 for first, last in self._spans)
         self.updates += sum(batch.rows for batch in batches)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from uploader.limits import EDGE_DOMAIN
+from uploader.markup import parse_xml
 from uploader.model import Batch, BatchState
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
@@ -53,15 +53,15 @@ def read_status(body: bytes) -> Status | None:
     Older answers tell of single profiles; what they leave out (which profiles succeeded, how
     many failed) must not pass for zero, so they are None too.
     """
-    if b"<!D" in body or b"\0" in body:  # a DOCTYPE, or UTF-16, where one would look different
+    root = parse_xml(body)
+    if root is None or root.find(".//profile") is not None:
+        return None
+    state = _STATES.get((root.findtext("status") or "").strip().lower())
+    if state is None:
         return None
     try:
-        root = ET.fromstring(body)  # noqa: S314 - no DTD gets here, so no entity can grow
-        state = _STATES.get((root.findtext("status") or "").strip().lower())
         counts = [_count(root.findtext(tag)) for tag in _COUNTS]
-    except (ET.ParseError, ValueError, LookupError):
-        return None
-    if state is None or root.find(".//profile") is not None:
+    except ValueError:
         return None
     return Status(state, *counts)
 
