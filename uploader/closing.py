@@ -16,7 +16,7 @@ from uploader.model import Batch, Fate, Outcome
 from uploader.planning.plan import DEAD_LETTERS_FILE, Plan
 from uploader.settling.dead_letters import LetterWriter, buried, stamp_seconds, undelivered_line
 from uploader.settling.files import whole_file
-from uploader.settling.report import batch_entry, books, exit_code, records_balance
+from uploader.settling.report import Books, batch_entry, books, exit_code, records_balance
 from uploader.storage.journal import Journal, Run, RunState
 
 
@@ -40,6 +40,12 @@ class Closing:
         self._letters_path = letters_path
         self._new_state = new_state
         self._keep_plans = keep_plans
+        self._warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        """Have *text* in the log, and in the report among its warnings."""
+        telemetry.caution(text)
+        self._warnings.append(text)
 
     async def settle(
         self, run: Run, plan: Plan, stopped: StoppedError | None, *, others: bool = False
@@ -65,8 +71,8 @@ class Closing:
         in_run_folder = plan.folder.absolute().is_relative_to(run.folder.absolute())
         if finished and in_run_folder and not self._keep_plans:
             shutil.rmtree(plan.folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # it holds dead letters, and stays
-                run.folder.rmdir()
+        with contextlib.suppress(OSError):  # it holds dead letters or a plan, and stays
+            run.folder.rmdir()
         if not others:
             self._write(report)
             telemetry.run_ended(
@@ -127,6 +133,7 @@ class Closing:
         # Pending without a reason to stop is a fault of ours, like books that don't balance.
         explained = stopped is not None or not counted.pending
         balanced = counted.balanced and records_balance(about["records"], plan.planned)
+        warnings = [*about["warnings"], *self._warnings, *_about_the_edge(counted, batches)]
         # A stop that came after the last outcome left nothing to go on with.
         stop = stopped if counted.pending else None
         reasons = dict(about["reasons"])
@@ -154,7 +161,7 @@ class Closing:
             "examples": about["examples"],
             "route": about["route"],
             "route_reason": about["route_reason"],
-            "warnings": about["warnings"],
+            "warnings": warnings,
             "balanced": balanced,
             "started_at": stamp_seconds(run.started_at),
             "seconds": round(run.seconds, 1),
@@ -168,6 +175,23 @@ class Closing:
     def _write(self, report: dict[str, Any]) -> None:
         if self._report_path is not None:
             write_report(self._report_path, report)
+
+
+def _about_the_edge(counted: Books, batches: Sequence[Batch]) -> list[str]:
+    """What the edge did otherwise than people may think, in words."""
+    warnings = []
+    not_found = sum(batch.not_found for batch in batches)
+    if not_found:
+        warnings.append(
+            f"{not_found:,} profiles don't exist at the edge, so their updates changed nothing; "
+            "only --create-profiles would make them"
+        )
+    if counted.not_applied:
+        warnings.append(
+            f"the edge didn't apply {counted.not_applied:,} updates and doesn't say which; "
+            "--again sends all of them once more"
+        )
+    return warnings
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ from uploader.inputs import Input
 from uploader.planning.plan import Plan
 from uploader.preparing import make_plan
 from uploader.progress import Progress, Stage
-from uploader.runs import Decision, decide
+from uploader.runs import Decision, decide, refuse_stale_plan
 from uploader.sending.stopping import Stop
 from uploader.sending.transport import EdgeAddress
 from uploader.settings import Settings
@@ -126,7 +126,8 @@ class Pipeline:
             if run is not None and decision.report_again:
                 return self._closing.report_again(run)
             if run is None:
-                run = await self._begin(given.identity, {"exports": given.names})
+                options = {"exports": given.names, "retry_of": given.origin_run}
+                run = await self._begin(given.identity, options)
             return await self._finish(run, await self._planned(run, given))
 
     async def send(self, plan: Plan) -> dict[str, Any]:
@@ -137,6 +138,9 @@ class Pipeline:
             if run is not None and decision.report_again:
                 return self._closing.report_again(run)
             if run is None:
+                await refuse_stale_plan(
+                    self.journal, self.account, plan.made_at, stale=self._options.stale
+                )
                 run = await self._begin(plan.input_identity, {"plan": str(plan.folder)})
             return await self._finish(run, await self._adopt(run, plan))
 
@@ -182,6 +186,11 @@ class Pipeline:
             return held.pop_all()
 
     async def _begin(self, identity: str, options: dict[str, Any]) -> Run:
+        for older in await self.journal.unfinished(self.account):
+            self._closing.warn(
+                f"run {older.run} is unfinished, and older than this one from now on: once this "
+                "one has finished, it goes on with --stale only"
+            )
         name = new_run_name(datetime.now(UTC))
         folder = self.home / "runs" / name
         folder.mkdir(parents=True, mode=0o700)

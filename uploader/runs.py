@@ -7,7 +7,9 @@ would put old values over new ones, so it wants ``--stale``.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from datetime import datetime
 
 from uploader.errors import UsageError
 from uploader.storage.journal import Journal, Run, RunState
@@ -42,19 +44,46 @@ async def decide(
 
 
 async def refuse_stale(journal: Journal, run: Run, *, stale: bool) -> None:
-    """Check that no run of the account has finished since *run* began.
+    """Check that no run of the account has sent newer values since *run* began.
+
+    Redrives of the run's own dead letters are no news to it, and neither is a run that
+    had nothing to send.
 
     Raises:
         UsageError: one has, and *stale* isn't said.
     """
-    newest = await journal.latest_finished(run.account)
-    if stale or newest is None or newest.sequence <= run.sequence:
-        return
-    message = (
-        f"run {run.run} is older than run {newest.run}, which has finished since: going on would "
-        "put its old values over newer ones. Say --stale if that is what you want"
-    )
-    raise UsageError(message)
+    kin = {run.run}
+    for later in await journal.finished_after(run.account, run.sequence):
+        if json.loads(later.options).get("retry_of") in kin:
+            kin.add(later.run)
+        elif not stale and _sent_something(later):
+            message = (
+                f"run {run.run} is older than run {later.run}, which has finished since: going on "
+                "would put its old values over newer ones. Say --stale if that is what you want"
+            )
+            raise UsageError(message)
+
+
+async def refuse_stale_plan(
+    journal: Journal, account: str, made_at: datetime, *, stale: bool
+) -> None:
+    """As :func:`refuse_stale`, for a plan that no run has sent yet.
+
+    Raises:
+        UsageError: a run that began after *made_at* has finished, and *stale* isn't said.
+    """
+    for later in await journal.finished_after(account, 0):
+        if not stale and later.started_at > made_at.timestamp() and _sent_something(later):
+            message = (
+                f"this plan was made before run {later.run}, which has finished since: sending it "
+                "would put its old values over newer ones. Say --stale if that is what you want"
+            )
+            raise UsageError(message)
+
+
+def _sent_something(run: Run) -> bool:
+    report = json.loads(run.report or "{}")
+    return bool(report.get("updates", {}).get("planned", 1))
 
 
 async def unfinished_run(journal: Journal, name: str | None, account: str) -> Run:

@@ -320,3 +320,18 @@ def test_rows_of_batch_files_can_have_a_cap_of_their_own(shop: Shop) -> None:
     assert shop("run", shop.csv("crm.csv", 10), "--via", "bulk", **cap).exit_code == 0
     windows = {entry["window"]: entry for entry in shop("quota", "--json", **cap).json["windows"]}
     assert windows["bulk_rows"]["used"] == 10
+
+
+def test_what_the_edge_did_otherwise_is_a_warning(shop: Shop) -> None:
+    """Profiles that don't exist, rows that weren't applied: said in words, not only in counts."""
+    shop.know(3)
+    ended = shop("run", shop.csv("crm.csv", 10), "--via", "bulk")
+    assert ended.exit_code == 0
+    assert "7 profiles don't exist at the edge" in ended.stdout
+
+
+def test_a_port_that_is_taken_is_no_fault_of_the_program(shop: Shop) -> None:
+    """Another emulator may be running."""
+    taken = shop("emulate", "--port", shop.emulator.url.rpartition(":")[2])
+    assert taken.exit_code == 2
+    assert "can't listen there" in taken.stderr

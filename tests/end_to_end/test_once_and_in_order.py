@@ -182,3 +182,42 @@ def test_a_killed_run_goes_on_and_is_shown_as_interrupted(shop: Shop) -> None:
     # About a second's worth at 400 a second, and what was in flight.
     assert 2_000 <= shop.calls()["single"] <= 2_000 + 2 * 400 + 32
     assert len([1 for profile in shop.profiles().values() if profile]) == 2_000
+
+
+def test_a_plan_older_than_a_finished_run_needs_stale(shop: Shop) -> None:
+    """What was approved yesterday must not undo last night's run unasked."""
+    shop.know(5)
+    plan = shop.folder / "monday.plan"
+    assert shop("plan", shop.csv("monday.csv", 5, tier="m"), "-o", plan).exit_code == 0
+    time.sleep(1.1)  # a plan's time is told to the second
+    assert shop("run", shop.csv("tuesday.csv", 5, tier="t")).exit_code == 0
+    refused = shop("send", plan)
+    assert (refused.exit_code, "--stale" in refused.stderr) == (2, True)
+    assert shop.profiles()["c00001"]["tier"] == "t1"
+    assert shop("send", plan, "--stale").exit_code == 0
+
+
+def test_letters_may_be_mended_and_retried_bit_by_bit(shop: Shop) -> None:
+    """Redrives of a run's own letters are no news to it: none of them needs --stale."""
+    shop.know(3)
+    export = shop.write("crm.csv", "id,tier\nc00000,gold\n,silver\n,bronze\n")
+    letters = Path(shop("run", export, "--json").json["dead_letters"])
+    assert shop("retry", letters).exit_code == 3
+    for index in (1, 2):
+        lines = letters.read_text().splitlines()
+        lines[index] = lines[index].replace('"id": ""', f'"id": "c0000{index}"')
+        letters.write_text("\n".join(lines) + "\n")
+        retried = shop("retry", letters, "--json")
+        assert retried.exit_code == (3 if index == 1 else 0), retried.stderr
+    assert shop.profiles()["c00002"] == {"tier": "bronze"}
+    assert shop("retry", letters, "--json").json["reported_again"]
+
+
+def test_a_new_run_tells_of_an_unfinished_one(shop: Shop) -> None:
+    """From then on the older one needs --stale, and nobody should learn that too late."""
+    shop.know(5)
+    shop.emulator.set_token("another")
+    first = shop("run", shop.csv("monday.csv", 5), "--json").json["run"]
+    shop.emulator.set_token(None)
+    report = shop("run", shop.csv("tuesday.csv", 5, tier="t"), "--json").json
+    assert any(first in warning and "--stale" in warning for warning in report["warnings"])

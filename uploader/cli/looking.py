@@ -36,7 +36,7 @@ def status(name: str | None, **flags: Any) -> None:
                 start.text = screen.runs_text(entries)
                 return {"runs": entries}
             found = await journal.find(name)
-            return running.found_report(found, name)
+            return running.found_report(found, name, settings)
 
     start.go(work, lambda report: start.text or screen.report_text(report), keep_code=False)
 

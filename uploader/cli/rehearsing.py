@@ -12,6 +12,7 @@ from uploader.cli import running
 from uploader.cli.demo import show_demo
 from uploader.cli.options import FILE
 from uploader.emulator import EmulatorSettings, serve
+from uploader.errors import SettingsError
 
 
 @click.command()
@@ -51,10 +52,11 @@ def emulate(
       UPLOADER_EDGE_URL=http://127.0.0.1:8080 UPLOADER_CLIENT_CODE=demo uploader run …
     """
     with running.explained(as_json=False, report=None):
+        ids = running.lines_of(known)
         settings = EmulatorSettings(
             client_code=client_code,
             token=token,
-            known_third_party_ids=running.lines_of(known),
+            known_third_party_ids=ids,
             batch_delay_seconds=batch_delay,
             faults=running.faults_of(faults),
         )
@@ -63,9 +65,17 @@ def emulate(
             if ready_file is not None:
                 ready_file.write_text(url + "\n")
             click.echo(f"The emulator listens at {url} for client code {client_code}.")
+            nobody = "" if ids else ": only bulk v2 changes anything, unless --known names some"
+            click.echo(f"It knows {len(ids):,} profiles{nobody}.")
             click.echo(f"What it received: {url}/_emulator/stats and /_emulator/profiles")
 
-        asyncio.run(serve(settings, host, port, ready))
+        try:
+            asyncio.run(serve(settings, host, port, ready))
+        except OSError as error:
+            message = (
+                f"{host}, port {port}: can't listen there: {error.strerror}; try another --port"
+            )
+            raise SettingsError(message) from error
 
 
 @click.command()

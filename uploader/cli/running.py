@@ -151,7 +151,7 @@ def standing(run: Run, settings: Settings) -> str:
     return run.state.value
 
 
-def found_report(run: Run | None, name: str) -> dict[str, Any]:
+def found_report(run: Run | None, name: str, settings: Settings) -> dict[str, Any]:
     """The report of *run*.
 
     Raises:
@@ -161,7 +161,7 @@ def found_report(run: Run | None, name: str) -> dict[str, Any]:
         message = f"{name}: there is no such run; uploader status lists them"
         raise UsageError(message)
     if run.report is None:
-        message = f"{name}: is {run.state.value} and has no report yet"
+        message = f"{name}: is {standing(run, settings)} and has no report yet"
         raise UsageError(message)
     report: dict[str, Any] = json.loads(run.report)
     return report
@@ -173,8 +173,11 @@ def lines_of(path: Path | None) -> list[str]:
         return []
     try:
         return path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{path}: can't be read: {error}"
+    except OSError as error:
+        message = f"{path}: can't be read: {error.strerror or error}"
+        raise SettingsError(message) from error
+    except UnicodeDecodeError as error:
+        message = f"{path}: is not UTF-8"
         raise SettingsError(message) from error
 
 

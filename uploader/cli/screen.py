@@ -25,13 +25,23 @@ _WINDOWS = {
 }
 
 
+# What to do about a reason, where its name doesn't say it.
+_HINTS = {
+    "bad_encoding": ": save the export as UTF-8",
+    "batch_refused": ": the letters have the edge's words",
+    "batch_stuck": ": the edge gave up on them; uploader retry sends them again",
+    "refused": ": the letters have the edge's words; is UPLOADER_CLIENT_CODE right?",
+    "retries_exhausted": ": uploader retry sends them again",
+}
+
+
 def report_text(report: dict[str, Any]) -> str:
     """A report for somebody who has a minute."""
     records, updates, calls = report["records"], report["updates"], report["calls"]
     again = " (reported again: nothing was sent this time; --again sends once more)"
     lines = [
         f"Run {report['run']}: {report['state']} after {spoken(report['seconds'])}, exit "
-        f"{report['exit_code']}. {_MEANING[report['exit_code']]}"
+        f"{report['exit_code']}. {_meaning(report)}"
         + (again if report.get("reported_again") else ""),
     ]
     if report.get("stopped_because"):
@@ -52,13 +62,19 @@ def report_text(report: dict[str, Any]) -> str:
         lines.append(_row("batches", _batches(report)))
     lines += _reasons(report["reasons"], report["examples"])
     lines += [_row("warning", warning) for warning in report["warnings"]]
-    lines.append(_row("letters", report["dead_letters"] or "none: nothing is left over"))
+    lines.append(_row("letters", report["dead_letters"] or "none"))
     if report["new_state"]:
         lines.append(
-            _row("state", "the state store was made anew: in a container, is its volume there?")
+            _row("state", "the state store is new: right for a first run; else, where is the old?")
         )
     lines += _what_next(report)
     return "\n".join(lines)
+
+
+def _meaning(report: dict[str, Any]) -> str:
+    if report["exit_code"] == 0 and not report["records"]["read"]:
+        return "There was nothing to deliver: no record was read."
+    return _MEANING[report["exit_code"]]
 
 
 def plan_text(plan: dict[str, Any]) -> str:
@@ -124,12 +140,15 @@ def runs_text(runs: Sequence[dict[str, Any]]) -> str:
     """The latest runs, a line each."""
     if not runs:
         return "No run yet."
-    line = "{:<24} {:<12} {:<4} {:<12} {:<21} {}"
-    lines = [line.format("run", "state", "exit", "stopped by", "started", "account")]
+    line = "{:<24} {:<12} {:<4} {:<12} {:<21} {:>11} {:>11}  {}"
+    heads = ("run", "state", "exit", "stopped by", "started", "delivered", "pending", "account")
+    lines = [line.format(*heads)]
     for run in runs:
         code = "" if run["exit_code"] is None else run["exit_code"]
+        updates = run["updates"] or {}
+        counts = [f"{updates[key]:,}" if updates else "" for key in ("delivered", "pending")]
         columns = (run["run"], run["state"], code, run["stopped_by"] or "", run["started_at"])
-        lines.append(line.format(*columns, run["account"]))
+        lines.append(line.format(*columns, *counts, run["account"]))
     return "\n".join(lines)
 
 
@@ -165,11 +184,9 @@ def _some(names: Sequence[str]) -> str:
 
 def _reasons(reasons: dict[str, int], examples: dict[str, str]) -> list[str]:
     ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    places = {reason: f" (first: {place})" for reason, place in examples.items()}
     return [
-        _row(
-            "",
-            f"{count:,} {reason}" + (f" (first: {examples[reason]})" if reason in examples else ""),
-        )
+        _row("", f"{count:,} {reason}{places.get(reason, '')}{_HINTS.get(reason, '')}")
         for reason, count in ordered
     ]
 

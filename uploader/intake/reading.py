@@ -125,8 +125,12 @@ class Reading:
             demand(reader.columns, chosen_columns(self.mapping), export.name)
         names = tuple(name for _, name in columns.attributes)
         caution_names(self.checks.cautions, names, export.name)
+        empty = True
         for table in reader.tables():
+            empty = False
             yield self._judge_table(table, columns, names, export, source)
+        if empty:
+            self.checks.cautions.note("export with a header and no record", 1, export.name)
 
     def _judge_table(
         self, table: Table, columns: Columns, names: tuple[str, ...], export: Export, source: int

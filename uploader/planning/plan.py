@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyarrow as pa
@@ -157,7 +158,8 @@ class Plan:
         return plan
 
     def _check(self, *, verify: bool) -> None:
-        _ = (self.mapping, self.route, self.wish, self.digest, self.names, self.sources)
+        for needed in ("mapping", "route", "wish", "digest", "names", "sources", "made_at"):
+            getattr(self, needed)
         rows = pq.read_metadata(self.folder / UPDATES_FILE).num_rows
         if rows != self.planned:
             message = f"{UPDATES_FILE} holds {rows:,} updates, {self.planned:,} are planned"
@@ -190,6 +192,11 @@ class Plan:
     def planned(self) -> int:
         """How many updates there are."""
         return int(self.description["updates"]["planned"])
+
+    @property
+    def made_at(self) -> datetime:
+        """When the exports were read."""
+        return datetime.fromisoformat(self.description["made_at"])
 
     @property
     def mapping(self) -> Mapping:

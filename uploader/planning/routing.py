@@ -143,7 +143,7 @@ def spoken(seconds: float) -> str:
     for size, name in ((DAY_SECONDS, "day"), (3_600, "hour"), (MINUTE_SECONDS, "minute")):
         if seconds >= size:
             return f"{seconds / size:.1f} {name}s"
-    return f"{seconds:.0f} seconds" if seconds >= 1 else "a second"
+    return f"{seconds:.0f} seconds" if round(seconds) > 1 else "a second"
 
 
 def _count(number: int, noun: str) -> str:

@@ -56,8 +56,8 @@ class EdgeAddress:
         url = _usable(self.base_url)
         if url is None or url.user is not None:
             message = (
-                "the edge's address (UPLOADER_EDGE_URL) must be like https://host, without a "
-                "user or password"
+                "the edge's address (UPLOADER_EDGE_URL) begins with https://, or with http:// for "
+                "an emulator, and holds no user or password"
             )
             raise SettingsError(message)
         if self.token is None:

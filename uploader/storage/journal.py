@@ -115,11 +115,19 @@ class Journal:
             & (schema.runs.c.state != RunState.ABANDONED.value)
         )
 
-    async def latest_finished(self, account: str) -> Run | None:
-        """The account's latest run that is finished."""
-        return await self._first(
-            (schema.runs.c.account == account) & (schema.runs.c.state == RunState.FINISHED.value)
-        )
+    async def finished_after(self, account: str, sequence: int) -> list[Run]:
+        """The account's finished runs that began after the one of *sequence*, in order."""
+        table = schema.runs
+
+        def work(connection: Connection) -> list[Run]:
+            query = select(table).where(
+                table.c.account == account,
+                table.c.state == RunState.FINISHED.value,
+                table.c.sequence > sequence,
+            )
+            return [_as_run(row) for row in connection.execute(query.order_by(table.c.sequence))]
+
+        return await self._database.run(work)
 
     async def latest_of(self, account: str) -> Run | None:
         """The account's latest run that wasn't abandoned."""
