@@ -98,6 +98,16 @@ def call_ended(verdict: str, seconds: float) -> None:
     call_seconds[verdict] += seconds  # type: ignore[assignment]
 
 
+def calls_fail(cause: str) -> None:
+    """So many calls failed in a row that only probes are made now and then."""
+    _log.warning("calls_fail", last=cause, now="one probe at a time")
+
+
+def calls_get_through_again() -> None:
+    """A probe came through."""
+    _log.info("calls_get_through_again")
+
+
 def batch_accepted(batch: int, rows: int, size: int, attempt: int, seconds: float) -> None:
     """The edge took a batch file."""
     _log.info(

@@ -8,6 +8,7 @@ from typing import Final
 
 from aiolimiter import AsyncLimiter
 
+from uploader import telemetry
 from uploader.errors import StoppedBy
 from uploader.sending.outcomes import Verdict
 from uploader.sending.stopping import Stop
@@ -113,6 +114,8 @@ class Health:
 
     def got_through(self) -> None:
         """The edge answered something that makes sense."""
+        if self.in_trouble:
+            telemetry.calls_get_through_again()
         self._failures = 0
         self._failing_since = None
         self._pause = _PROBE_PAUSE_SECONDS[0]
@@ -130,6 +133,8 @@ class Health:
     def _note_failure(self, cause: str) -> None:
         now = self._now()
         self._failures += 1
+        if self._failures == _TROUBLE_AFTER:
+            telemetry.calls_fail(cause)
         if self._failing_since is None:
             self._failing_since = now
         failing = now - self._failing_since
