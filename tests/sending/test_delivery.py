@@ -63,7 +63,7 @@ def test_a_token_that_dies_on_the_way_stops_the_run(tmp_path: Path) -> None:
     sent = to_emulator(
         tmp_path,
         single_calls(5_000),
-        Habits(token=OLD_TOKEN, most_attempts=2),
+        Habits(token=OLD_TOKEN, most_attempts=4),
         kill_it,
         token=OLD_TOKEN,
         known_third_party_ids=[f"c{n}" for n in range(5_000)],

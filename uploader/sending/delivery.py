@@ -185,22 +185,25 @@ class Delivery(Generic[C]):
         elif verdict is Verdict.REFUSED:
             self._hold(ended)
         elif verdict is not Verdict.REDIRECTED:  # then the run stops, and the call stays pending
-            self._again(work, ended)
+            denied = verdict is Verdict.DENIED
+            self._again(work, ended, counts=about_row if denied else not self._health.in_trouble)
 
     def _is_denied_alone(self, work: Work[C]) -> bool:
-        """Whether others got through since the call was denied for the first time."""
-        if work.successes_at_denial is None:
-            work.successes_at_denial = self._health.successes
-        return self._health.successes > work.successes_at_denial
+        """Whether others got through since the call was denied the last time.
 
-    def _again(self, work: Work[C], ended: Ended[C]) -> None:
+        Once isn't enough: when a token dies, answers to calls made before are still coming
+        in. So each attempt that counts against the call needs a success of its own.
+        """
+        before, work.successes_at_denial = work.successes_at_denial, self._health.successes
+        return before is not None and self._health.successes > before
+
+    def _again(self, work: Work[C], ended: Ended[C], *, counts: bool) -> None:
         """Have the call go again after a pause, unless its retries have run out.
 
         They do only for a call that others overtook, and attempts in an outage don't count.
         """
         verdict = ended.judgement.verdict
-        if not self._health.in_trouble:
-            work.strikes += 1
+        work.strikes += counts
         overtaken = self._health.successes > work.successes_before
         if overtaken and work.strikes >= self._manners.most_attempts:
             denied = verdict is Verdict.DENIED
