@@ -78,6 +78,7 @@ class Delivery(Generic[C]):
         self._in_flight = 0
         self._changed = asyncio.Event()
         self._held: list[Ended[C]] = []
+        self._latest_success_began = 0.0
 
     async def run(self, calls: Iterator[C | Unsendable]) -> None:
         """Send all of *calls*; returns early, with nothing in flight, when a stop is asked for."""
@@ -167,6 +168,7 @@ class Delivery(Generic[C]):
             self._recorder.calls.retries += 1
         work.attempts += 1
         self._route.count(self._recorder.calls)
+        work.began = time.monotonic()
         permits.begin()
         answer = await self._route.send(work.call)
         judgement = judge(answer)
@@ -180,31 +182,37 @@ class Delivery(Generic[C]):
         about_row = verdict is Verdict.DENIED and self._is_denied_alone(work)
         self._health.note(verdict, ended.judgement.cause, about_row=about_row)
         if verdict is Verdict.ACCEPTED:
+            self._latest_success_began = max(self._latest_success_began, work.began)
             self._route.accepted(ended)
             self._believe_refusals()
         elif verdict is Verdict.REFUSED:
             self._hold(ended)
         elif verdict is not Verdict.REDIRECTED:  # then the run stops, and the call stays pending
-            denied = verdict is Verdict.DENIED
-            self._again(work, ended, counts=about_row if denied else not self._health.in_trouble)
+            self._again(work, ended, overtaken=self._is_overtaken(work, verdict))
 
     def _is_denied_alone(self, work: Work[C]) -> bool:
-        """Whether others got through since the call was denied the last time.
+        """Whether a call that began after this one's first denial has got through.
 
-        Once isn't enough: when a token dies, answers to calls made before are still coming
-        in. So each attempt that counts against the call needs a success of its own.
+        One that began before says nothing: when a token dies, answers to calls made with
+        it are still coming in.
         """
-        before, work.successes_at_denial = work.successes_at_denial, self._health.successes
-        return before is not None and self._health.successes > before
+        if work.denied_at is None:
+            work.denied_at = time.monotonic()
+        return self._latest_success_began > work.denied_at
 
-    def _again(self, work: Work[C], ended: Ended[C], *, counts: bool) -> None:
+    def _is_overtaken(self, work: Work[C], verdict: Verdict) -> bool:
+        if verdict is Verdict.DENIED:
+            return self._is_denied_alone(work)
+        return self._health.successes > work.successes_before
+
+    def _again(self, work: Work[C], ended: Ended[C], *, overtaken: bool) -> None:
         """Have the call go again after a pause, unless its retries have run out.
 
         They do only for a call that others overtook, and attempts in an outage don't count.
         """
         verdict = ended.judgement.verdict
-        work.strikes += counts
-        overtaken = self._health.successes > work.successes_before
+        if not self._health.in_trouble:
+            work.strikes += 1
         if overtaken and work.strikes >= self._manners.most_attempts:
             denied = verdict is Verdict.DENIED
             self._route.refused(ended, Reason.REFUSED if denied else Reason.RETRIES_EXHAUSTED)

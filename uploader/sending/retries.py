@@ -26,16 +26,19 @@ class Backoff:
 
 @dataclass
 class Work(Generic[C]):
-    """A call on its way, and how many others had got through when it was first tried or denied.
+    """A call on its way.
 
-    ``strikes`` are its failed attempts outside of outages.
+    ``strikes`` are its failed attempts outside of outages; ``successes_before`` is how many
+    others had got through when it was first tried; ``began`` and ``denied_at`` are when its
+    latest attempt began and when it was denied for the first time (monotonic seconds).
     """
 
     call: C
     attempts: int = 0
     strikes: int = 0
     successes_before: int = 0
-    successes_at_denial: int | None = None
+    began: float = 0.0
+    denied_at: float | None = None
 
 
 class DueQueue(Generic[C]):
