@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from uploader import telemetry
-from uploader.errors import ExportError, StoppedBy, StoppedError
+from uploader.errors import ExportError, PlanError, StoppedBy, StoppedError
 from uploader.model import Batch, Fate, Outcome
 from uploader.planning.plan import DEAD_LETTERS_FILE, Plan
 from uploader.settling.dead_letters import LetterWriter, buried, stamp_seconds, undelivered_line
 from uploader.settling.files import whole_file
 from uploader.settling.report import Books, batch_entry, books, exit_code, records_balance
 from uploader.storage.journal import Journal, Run, RunState
+from uploader.workplace import OWN_PLAN
 
 
 class Closing:
@@ -68,17 +69,21 @@ class Closing:
             report=json.dumps(report),
             finished_at=time.time() if finished else None,
         )
-        in_run_folder = plan.folder.absolute().is_relative_to(run.folder.absolute())
-        if finished and in_run_folder and not self._keep_plans:
-            shutil.rmtree(plan.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # it holds dead letters or a plan, and stays
-            run.folder.rmdir()
+        if finished:
+            self._tidy(run)
         if not others:
             self._write(report)
             telemetry.run_ended(
                 run.run, report["exit_code"], report["stopped_by"], report["seconds"]
             )
         return report
+
+    def _tidy(self, run: Run) -> None:
+        """Remove a finished run's own plan: it holds people's data that nobody needs now."""
+        if not self._keep_plans:
+            shutil.rmtree(run.folder / OWN_PLAN, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds dead letters or a plan, and stays
+            run.folder.rmdir()
 
     def report_again(self, run: Run) -> dict[str, Any]:
         """A finished run's report, as it was."""
@@ -100,6 +105,7 @@ class Closing:
         """The dead-letter file, where there is anything to put in it or it was asked for.
 
         Raises:
+            PlanError: the plan has lost its part of it.
             StoppedError: it can't be written (``disk``).
         """
         asked = None if others else self._letters_path
@@ -107,9 +113,12 @@ class Closing:
         if not dead and not plan.description["records"]["rejected"] and asked is None:
             return None
         path = asked or run.folder / "dead-letters.jsonl"
+        prepared = plan.folder / DEAD_LETTERS_FILE
+        if not prepared.exists():
+            raise PlanError(f"{prepared}: is missing; the run can't be closed without it")
         try:
+            run.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with LetterWriter(path) as letters:
-                prepared = plan.folder / DEAD_LETTERS_FILE
                 with prepared.open(encoding="utf-8") as lines:
                     letters.write(json.loads(lines.readline()) | {"run": run.run})
                 letters.copy(prepared, after_lines=1)
@@ -173,8 +182,13 @@ class Closing:
         }
 
     def _write(self, report: dict[str, Any]) -> None:
-        if self._report_path is not None:
+        """Write the report; what was sent is sent, so a failure is only told."""
+        if self._report_path is None:
+            return
+        try:
             write_report(self._report_path, report)
+        except ExportError as error:
+            telemetry.caution(str(error))
 
 
 def _about_the_edge(counted: Books, batches: Sequence[Batch]) -> list[str]:

@@ -15,7 +15,6 @@ from uploader.planning import routing
 from uploader.planning.batching import Survey, Wire, single_calls, survey
 from uploader.planning.plan import FORMAT, UPDATES_FILE, Contents, Updates, digest_of
 from uploader.settings import Settings
-from uploader.settling.dead_letters import stamp
 
 # A GET's URL up to its query; the longest that a client code and a host make plausible.
 _URL_PREFIX_BYTES: Final = 200
@@ -90,9 +89,9 @@ def _identified(given: Input, contents: Contents, route: Route, now: datetime) -
     return {
         "format": FORMAT,
         "uploader": __version__,
-        "digest": digest_of(contents, given.mapping.id_type, route),
+        "digest": digest_of(contents.names, given.mapping.id_type, route, contents.rows_sha256),
         "input_identity": given.identity,
-        "made_at": stamp(now),
+        "made_at": now.isoformat(),
         "names": list(contents.names),
         "mapping": given.mapping.as_json(),
         "delimiter": given.delimiter,
@@ -102,7 +101,6 @@ def _identified(given: Input, contents: Contents, route: Route, now: datetime) -
             "bulk_version": route.bulk_version,
             "method": route.method.value,
         },
-        "updates_sha256": contents.file_sha256,
     }
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from uploader import telemetry
 from uploader.closing import Closing
-from uploader.errors import StoppedBy, StoppedError
+from uploader.errors import PlanError, StoppedBy, StoppedError, UploaderError
 from uploader.limits import MAX_BATCH_BYTES
 from uploader.model import Batch, BatchState, Via
 from uploader.planning.batching import Wire, batch_calls, single_calls
 from uploader.planning.plan import Plan
 from uploader.progress import Progress, Stage
+from uploader.runs import run_lock
 from uploader.sending.delivery import Delivery, Manners
 from uploader.sending.outcomes import judge
 from uploader.sending.pacing import Health, Pacer
@@ -57,6 +59,7 @@ class Dispatch:
         ledger: Ledger,
         stop: Stop,
         progress: Progress,
+        locks: Path,
     ) -> None:
         """Nothing is sent before :meth:`carry_out`."""
         self._settings = settings
@@ -66,6 +69,7 @@ class Dispatch:
         self._ledger = ledger
         self._stop = stop
         self._progress = progress
+        self._locks = locks
         self.grace_seconds = settings.grace
 
     async def carry_out(self, run: Run, plan: Plan, closing: Closing) -> StoppedError | None:
@@ -246,20 +250,37 @@ class Dispatch:
             incomplete = _incomplete(await self._journal.batches(older.run))
             if older.run == run.run or not incomplete or self._stop.requested:
                 continue
-            recorder = Recorder(self._journal, older.run, self._stop)
-            other = replace(asking, recorder=recorder)
-            await self._in_grace(follow(incomplete, other.ask, other.ended, self._stop, 0))
-            await recorder.flush()
-            if older.plan_folder is None or not older.plan_folder.exists():
-                continue  # uploader resume will say so
-            plan = Plan.open(older.plan_folder)
-            counted = books(
-                plan.planned,
-                await self._journal.outcomes(older.run),
-                await self._journal.batches(older.run),
-            )
-            if not counted.pending:
-                await closing.settle(older, plan, None, others=True)
+            try:
+                with run_lock(self._locks, older, run.run):
+                    await self._settle_one(older, incomplete, asking, closing)
+            except UploaderError as error:
+                # Somebody is at work on it, or its plan is gone: no reason to stop this run.
+                closing.warn(f"run {older.run} couldn't be settled: {error}")
+
+    async def _settle_one(
+        self, older: Run, incomplete: Sequence[Batch], asking: _Asking, closing: Closing
+    ) -> None:
+        """Ask once for *incomplete*, and close *older* if nothing of it is pending then.
+
+        Its troubles are its own: a redirect or a denial of its statuses stops nothing else.
+        """
+        recorder = Recorder(self._journal, older.run, self._stop)
+        health = Health(Stop(), self._settings.outage_after)
+        other = replace(asking, recorder=recorder, health=health)
+        await self._in_grace(follow(incomplete, other.ask, other.ended, self._stop, 0))
+        await recorder.flush()
+        if older.plan_folder is None:
+            return
+        plan = Plan.open(older.plan_folder)
+        if plan.digest != older.plan_digest:
+            raise PlanError(f"{older.plan_folder} holds another plan by now")
+        counted = books(
+            plan.planned,
+            await self._journal.outcomes(older.run),
+            await self._journal.batches(older.run),
+        )
+        if not counted.pending:
+            await closing.settle(older, plan, None, others=True)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from uploader.errors import ExportError
 from uploader.intake.locations import Export, expand, open_exports
 from uploader.intake.redrive import Letters, open_letters
 from uploader.model import Mapping, RouteWish
@@ -33,6 +34,13 @@ class Input:
         return None if self.letters is None else self.letters.run
 
     @property
+    def paths(self) -> list[Path]:
+        """The files that it is read from."""
+        if self.letters is not None:
+            return [self.letters.path]
+        return [export.path for export in self.exports]
+
+    @property
     def names(self) -> list[str]:
         """What it is called."""
         if self.letters is not None:
@@ -40,7 +48,12 @@ class Input:
         return [export.name for export in self.exports]
 
 
-def read_exports(arguments: Sequence[str], settings: Settings, spool: Path) -> Input:
+def read_exports(
+    arguments: Sequence[str],
+    settings: Settings,
+    spool: Path,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Input:
     """Look at every export, and give the input its identity: bytes in order, mapping, route.
 
     Raises:
@@ -49,7 +62,7 @@ def read_exports(arguments: Sequence[str], settings: Settings, spool: Path) -> I
     """
     mapping, wish = settings.mapping, settings.wish
     routing.refuse_contradictions(wish)
-    exports = tuple(open_exports(expand(arguments), spool))
+    exports = tuple(open_exports(expand(arguments), spool, stopped))
     hashes = [export.sha256 for export in exports]
     identity = _identity(hashes, mapping, wish, settings.delimiter)
     return Input(mapping, wish, settings.delimiter, identity, exports=exports)
@@ -62,7 +75,11 @@ def read_letters(path: Path) -> Input:
         ExportError: it is no dead-letter file.
     """
     letters = open_letters(path)
-    wish = RouteWish.from_json(letters.route)
+    try:
+        wish = RouteWish.from_json(letters.route)
+    except (KeyError, ValueError, TypeError) as error:
+        message = f"{path}: not a dead-letter file of this program (route: {error})"
+        raise ExportError(message) from error
     identity = _identity([file_sha256(path)], letters.mapping, wish, letters.delimiter)
     return Input(letters.mapping, wish, letters.delimiter, identity, letters=letters)
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from uploader import telemetry
 from uploader.closing import Closing
@@ -32,7 +33,7 @@ from uploader.inputs import Input
 from uploader.planning.plan import Plan
 from uploader.preparing import make_plan
 from uploader.progress import Progress, Stage
-from uploader.runs import Decision, decide, refuse_stale_plan
+from uploader.runs import Decision, decide, input_key, refuse_stale_plan
 from uploader.sending.stopping import Stop
 from uploader.sending.transport import EdgeAddress
 from uploader.settings import Settings
@@ -40,7 +41,15 @@ from uploader.storage.database import Database, open_database
 from uploader.storage.journal import Journal, Run, RunState
 from uploader.storage.ledger import Ledger
 from uploader.storage.locks import AccountLock
-from uploader.workplace import Scratch, home, locks_folder, new_run_name, state_url
+from uploader.workplace import (
+    OWN_PLAN,
+    Scratch,
+    home,
+    locks_folder,
+    new_run_name,
+    refuse_overwriting,
+    state_url,
+)
 
 # A share of fewer records than these says little about an export.
 _SHARE_JUDGED_FROM: Final = 1_000
@@ -99,6 +108,7 @@ class Pipeline:
             Ledger(self._database, self.account),
             self.stop,
             self._progress,
+            locks_folder(self._settings),
         )
         self._closing = Closing(
             self.journal,
@@ -120,6 +130,7 @@ class Pipeline:
 
     async def run(self, given: Input) -> dict[str, Any]:
         """Plan, send, settle *given*, or go on with it, or report it again."""
+        refuse_overwriting(self._options.report, self._options.dead_letters, given.paths)
         with self._lock(given.identity):
             decision = await self._decide(given.identity)
             run = decision.run
@@ -132,6 +143,7 @@ class Pipeline:
 
     async def send(self, plan: Plan) -> dict[str, Any]:
         """Send a plan that was made before, or go on with it."""
+        refuse_overwriting(self._options.report, self._options.dead_letters, ())
         with self._lock(plan.input_identity):
             decision = await self._decide(plan.input_identity)
             run = decision.run
@@ -161,7 +173,8 @@ class Pipeline:
                     f"({', '.join(exports) or 'as given then'}), and it goes on"
                 )
                 raise PlanError(message)
-            return await self._finish(run, await self._adopt(run, Plan.open(run.plan_folder)))
+            plan = await asyncio.to_thread(Plan.open, run.plan_folder, verify=True)
+            return await self._finish(run, await self._adopt(run, plan))
 
     async def _decide(self, identity: str) -> Decision:
         options = self._options
@@ -176,8 +189,8 @@ class Pipeline:
             StoppedError: somebody does (``other_run``).
         """
         label = f"begun {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        folder = locks_folder(self.home)
-        self._locks = [AccountLock(folder, f"{self.account} {identity}", label)]
+        folder = locks_folder(self._settings)
+        self._locks = [AccountLock(folder, input_key(self.account, identity), label)]
         if not self._options.alongside:
             self._locks.append(AccountLock(folder, self.account, label))
         with contextlib.ExitStack() as held:
@@ -198,10 +211,16 @@ class Pipeline:
 
     async def _planned(self, run: Run, given: Input) -> Plan:
         """The run's plan: the one it has, or a new one, which must then be the same."""
+        folder = run.folder / OWN_PLAN
         if run.plan_folder is not None and run.plan_folder.exists():
-            return await self._adopt(run, Plan.open(run.plan_folder))
-        folder = run.folder / "plan"
-        shutil.rmtree(folder, ignore_errors=True)
+            try:
+                plan = await asyncio.to_thread(Plan.open, run.plan_folder, verify=True)
+                return await self._adopt(run, plan)
+            except PlanError:
+                if run.plan_folder != folder.absolute():
+                    raise  # somebody's own folder: not ours to make again
+        for left in run.folder.glob(f"{OWN_PLAN}*"):  # of a start that was killed, or damaged
+            shutil.rmtree(left, ignore_errors=True)
         try:
             plan = await asyncio.to_thread(
                 make_plan,
@@ -214,9 +233,10 @@ class Pipeline:
                 datetime.now(UTC),
             )
         except UsageError:
-            # Nothing was sent, and nothing ever will be of this: it is no unfinished run.
-            await self._abandon(run)
-            shutil.rmtree(run.folder, ignore_errors=True)
+            if run.starts == 0:
+                # Nothing was sent, and nothing ever will be of this: it is no unfinished run.
+                await self._abandon(run)
+                shutil.rmtree(run.folder, ignore_errors=True)
             raise
         except StoppedError as stopped:
             await self.journal.change(
@@ -237,8 +257,9 @@ class Pipeline:
         if run.plan_digest not in (None, plan.digest):
             message = (
                 f"run {run.run} was begun with plan {run.plan_digest}, and this is plan "
-                f"{plan.digest}: the program or its rules have changed since. Finish it with the "
-                "version that began it, or send everything anew with --again once it is finished"
+                f"{plan.digest}: the program, its rules or its settings have changed since. Finish "
+                "it with the version and settings that began it, or send everything anew with "
+                "--again once it is finished"
             )
             raise PlanError(message)
         folder = str(plan.folder.absolute())
@@ -294,5 +315,11 @@ class Pipeline:
 
 
 def account_of(settings: Settings) -> str:
-    """The account: edge and client code."""
-    return f"{settings.edge.rstrip('/')}/{settings.account_code}"
+    """The account: edge and client code, however the address is spelt.
+
+    Quota and lock hang on it: two spellings of one edge must not make two accounts.
+    """
+    edge = urlsplit(settings.edge)
+    scheme, host, port = edge.scheme.lower(), (edge.hostname or "").rstrip("."), edge.port
+    shown = "" if port in (None, {"http": 80, "https": 443}.get(scheme)) else f":{port}"
+    return f"{scheme}://{host}{shown}{edge.path.rstrip('/')}/{settings.account_code}"

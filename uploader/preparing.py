@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -55,8 +56,7 @@ def make_plan(
     if folder.exists() and any(folder.iterdir()):
         message = f"{folder}: is not empty; name a new folder, or remove this one first"
         raise PlanError(message)
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.partial")
     try:
         partial.mkdir(parents=True, mode=0o700)
         description = _fill(given, settings, partial, scratch, progress, stopped, now)
@@ -118,22 +118,13 @@ class _Intake:
         self._stopped = stopped
         self._now = now
         self.tally = Tally()
-        self.failure: BaseException | None = None
 
     def records(self, blocks: Iterator[IntakeBlock]) -> Iterator[RecordBlock]:
-        """The usable records of *blocks*.
-
-        What is raised here crosses a C interface that keeps no exception: it is laid by
-        in ``failure``, to be raised again behind it.
-        """
-        try:
-            for block in blocks:
-                self._count(block)
-                if block.records is not None and len(block.records.ids):
-                    yield block.records
-        except BaseException as error:
-            self.failure = error
-            raise
+        """The usable records of *blocks*."""
+        for block in blocks:
+            self._count(block)
+            if block.records is not None and len(block.records.ids):
+                yield block.records
 
     def _count(self, block: IntakeBlock) -> None:
         if self._stopped():
@@ -165,13 +156,12 @@ def _sorted_and_folded(
             f"{scratch}: {str(error).splitlines()[0]}"
         )
         raise SettingsError(message) from error
-    except Exception as error:
-        if intake.failure is not None:
-            raise intake.failure from None
-        if isinstance(error, duckdb.Error):
-            # Its message may quote what it sorted.
-            raise FaultError(f"sorting failed: {type(error).__name__}") from error
-        raise
+    except duckdb.IOException as error:
+        message = f"{scratch}: sorting needs disk there, and can't write; free some space"
+        raise StoppedError(StoppedBy.DISK, message) from error
+    except duckdb.Error as error:
+        # Its message may quote what it sorted.
+        raise FaultError(f"sorting failed: {type(error).__name__}") from error
 
 
 def _sources(given: Input, reading: Reading) -> list[dict[str, Any]]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from uploader.errors import UsageError
 from uploader.storage.journal import Journal, Run, RunState
+from uploader.storage.locks import AccountLock
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ async def decide(
     return Decision(run, report_again=True)
 
 
+def run_lock(folder: Path, run: Run, holder: str) -> AccountLock:
+    """The lock that says who is at work on *run*: one process at a time, alongside or not."""
+    return AccountLock(folder, input_key(run.account, run.input_identity), holder)
+
+
+def input_key(account: str, input_identity: str) -> str:
+    """What the lock of a run's input is called by."""
+    return f"{account} {input_identity}"
+
+
 async def refuse_stale(journal: Journal, run: Run, *, stale: bool) -> None:
     """Check that no run of the account has sent newer values since *run* began.
 
@@ -53,12 +65,12 @@ async def refuse_stale(journal: Journal, run: Run, *, stale: bool) -> None:
         UsageError: one has, and *stale* isn't said.
     """
     kin = {run.run}
-    for later in await journal.finished_after(run.account, run.sequence):
+    for later in await journal.begun_after(run.account, run.sequence):
         if json.loads(later.options).get("retry_of") in kin:
             kin.add(later.run)
         elif not stale and _sent_something(later):
             message = (
-                f"run {run.run} is older than run {later.run}, which has finished since: going on "
+                f"run {run.run} is older than run {later.run}, which has sent since: going on "
                 "would put its old values over newer ones. Say --stale if that is what you want"
             )
             raise UsageError(message)
@@ -70,20 +82,20 @@ async def refuse_stale_plan(
     """As :func:`refuse_stale`, for a plan that no run has sent yet.
 
     Raises:
-        UsageError: a run that began after *made_at* has finished, and *stale* isn't said.
+        UsageError: a run that began after *made_at* has sent, and *stale* isn't said.
     """
-    for later in await journal.finished_after(account, 0):
+    for later in await journal.begun_after(account, 0):
         if not stale and later.started_at > made_at.timestamp() and _sent_something(later):
             message = (
-                f"this plan was made before run {later.run}, which has finished since: sending it "
+                f"this plan was made before run {later.run}, which has sent since: sending it "
                 "would put its old values over newer ones. Say --stale if that is what you want"
             )
             raise UsageError(message)
 
 
 def _sent_something(run: Run) -> bool:
-    report = json.loads(run.report or "{}")
-    return bool(report.get("updates", {}).get("planned", 1))
+    """Whether the run made a call; one that was killed may not have counted its first second."""
+    return bool(run.calls.single or run.calls.bulk) or (run.is_unfinished and run.starts > 0)
 
 
 async def unfinished_run(journal: Journal, name: str | None, account: str) -> Run:

@@ -61,6 +61,11 @@ def _duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+def _number(value: object) -> object:
+    """A flag's or variable's text as a number; a literal type doesn't read it itself."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 
@@ -138,7 +143,7 @@ class Settings(BaseSettings):
     create_profiles: bool = Field(
         False, description="Profiles that don't exist may be created: bulk v2 alone."
     )
-    bulk_version: Literal[1, 2] | None = Field(
+    bulk_version: Annotated[Literal[1, 2] | None, BeforeValidator(_number)] = Field(
         None, description="Use this version of the bulk API."
     )
     method: Method = Field(Method.POST, description="How single updates are carried.")

@@ -7,10 +7,11 @@ import fcntl
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -49,9 +50,38 @@ def home(settings: Settings) -> Path:
     return default_home() if path is None else path.parent
 
 
-def locks_folder(home_folder: Path) -> Path:
-    """Where the locks lie that all who share the folder see."""
-    return home_folder / "locks"
+OWN_PLAN: Final = "plan"
+
+
+def locks_folder(settings: Settings) -> Path:
+    """Where the locks lie: beside the store itself, so that all who share it see them."""
+    path = sqlite_path(settings)
+    if path is None:
+        return home(settings) / "locks"
+    resolved = path.resolve()
+    return resolved.with_name(f"{resolved.name}-locks")
+
+
+def refuse_overwriting(
+    report: Path | None, dead_letters: Path | None, inputs: Sequence[Path]
+) -> None:
+    """Check, before anything is sent, that results can be written and take nobody's place.
+
+    Raises:
+        SettingsError: a result would replace an input or another result, or has no folder
+            that can be written to.
+    """
+    results = {"--report": report, "--dead-letters": dead_letters}
+    taken = {path.resolve(): "an input" for path in inputs}
+    for flag, path in results.items():
+        if path is None:
+            continue
+        place = path.resolve()
+        if place in taken:
+            raise SettingsError(f"{flag} {path}: is {taken[place]}, and would be overwritten")
+        if place.is_dir() or not os.access(place.parent, os.W_OK):
+            raise SettingsError(f"{flag} {path}: can't be written there; name another file")
+        taken[place] = f"written by {flag}"
 
 
 def new_run_name(now: datetime) -> str:

@@ -142,7 +142,7 @@ USAGE_ERRORS = {
     "missing id column": (["run", "crm.csv", "--id-column", "Id"], {}, "there is 'id'"),
     "missing attribute": (["run", "crm.csv", "--attribute", "tear"], {}, "no column 'tear'"),
     "other delimiter": (["run", "semi.csv"], {}, "--delimiter ';'"),
-    "doubled column": (["run", "doubled.csv"], {}, "more than one column 'tier'"),
+    "doubled column": (["run", "doubled.csv"], {}, "one name for several columns (columns 2, 3)"),
     "colliding names": (["run", "colliding.csv"], {}, "'tier'"),
     "reserved name": (["run", "reserved.csv"], {}, "'mboxPC'"),
     "gzip": (["run", "packed.csv.gz"], {}, "gzip"),

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from uploader.intake.delimited import DelimitedReader
 from uploader.intake.locations import inspect
 from uploader.intake.reading import Reading
-from uploader.model import Mapping
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from uploader.model import IntakeBlock, Rejected
+from uploader.model import IntakeBlock, Mapping, Rejected
 
 
 @dataclass

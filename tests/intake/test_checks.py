@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -14,9 +14,6 @@ from uploader.intake.checks import encoded_length
 from uploader.model import IdType, Mapping
 
 from .exports import read_export
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_record_without_an_id_is_rejected_with_its_columns(tmp_path: Path) -> None:

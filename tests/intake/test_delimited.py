@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +16,6 @@ from uploader.limits import MAX_RECORD_BYTES
 from uploader.model import Mapping
 
 from .exports import outcomes, read_export
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("delimiter", [" ", "\t", ";", "|", ",", "\x1f", "a"])
@@ -90,7 +87,7 @@ def test_a_header_alone_holds_no_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (b"id,x,x\n", "x.csv, line 1: the header has more than one column 'x'; rename one of them"),
+        (b"id,x,x\n", "x.csv, line 1: the header has one name for several columns"),
         (b"\n\nid,\xff\n", "x.csv, line 3: the header is not UTF-8; convert the export to UTF-8"),
         (b'id,"x\n1,2\n', "x.csv, line 1: the header can't be read: a quote that is never closed"),
         (b"id,x\r1,2\r", "the header can't be read: a carriage return that doesn't end the line"),

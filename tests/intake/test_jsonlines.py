@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,9 +15,6 @@ from uploader.intake.jsonlines import JsonLinesReader, Record, read_object
 from uploader.model import Mapping
 
 from .exports import read_export
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from uploader.errors import ExportError
 from uploader.intake.locations import Form, expand, open_exports
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_glob_is_sorted_by_name_and_stays_in_its_place(tmp_path: Path) -> None:
@@ -47,8 +43,10 @@ def test_standard_input_is_spooled_and_can_be_read_again(
 ) -> None:
     """The copy is what is read, under the name ``-``."""
     data = b'\xef\xbb\xbf \n{"id": 1}\n'
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    (export,) = open_exports(["-"], tmp_path / "spool")
+    (tmp_path / "given").write_bytes(data)
+    with (tmp_path / "given").open() as given:
+        monkeypatch.setattr(sys, "stdin", given)
+        (export,) = open_exports(["-"], tmp_path / "spool")
     assert (export.name, export.form, export.size_bytes) == ("-", Form.JSON_LINES, len(data))
     assert export.path.read_bytes() == data
     assert export.sha256 == hashlib.sha256(data).hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from uploader.errors import MappingError
 from uploader.model import Mapping
 
 from .exports import read_export
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DATA = b"id,profile.tier,Tier,city\n1,a,b,c\n"
 

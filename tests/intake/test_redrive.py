@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,6 @@ from uploader.intake.redrive import open_letters
 from uploader.model import Mapping
 
 from .exports import Read
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEAD = {
     "dead_letters": 1,

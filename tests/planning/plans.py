@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -11,14 +11,9 @@ import pyarrow.parquet as pq
 
 from uploader.intake.locations import inspect
 from uploader.intake.reading import Reading
-from uploader.model import Mapping
+from uploader.model import Mapping, Rejected
 from uploader.planning.folding import UPDATES
 from uploader.planning.plan import Contents, Updates, write_updates
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from uploader.model import Rejected
 
 MEMORY_BYTES = 200_000_000
 
@@ -85,5 +80,5 @@ def updates_of(folder: Path, rows: list[tuple[str, str]]) -> tuple[Updates, Cont
     pq.write_table(table, folder / "updates.parquet", row_group_size=65_536)
     sizes = [len(identity) + len(line) + 2 for identity, line in rows]
     empty = lines.count("")
-    contents = Contents((), len(rows), 0, sum(sizes), max(sizes, default=0), empty, "", "")
+    contents = Contents((), len(rows), 0, sum(sizes), max(sizes, default=0), empty, "")
     return Updates(folder / "updates.parquet"), contents

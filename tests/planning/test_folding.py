@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from uploader.model import Mapping
 
 from .plans import plan_exports
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_last_value_that_is_not_empty_wins(tmp_path: Path) -> None:

@@ -134,7 +134,9 @@ def test_the_same_input_planned_twice_has_one_digest(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         contents = plan_exports(folder, content).contents
-        digests.append(digest_of(contents, IdType.PC_ID, route))
+        names, rows_sha256 = contents.names, contents.rows_sha256
+        digests.append(digest_of(names, IdType.PC_ID, route, rows_sha256))
     assert digests[0] == digests[1] != digests[2]
-    assert digest_of(contents, IdType.THIRD_PARTY_ID, route) != digests[2]
-    assert digest_of(contents, IdType.PC_ID, Route(Via.BULK, 1)) != digests[2]
+    assert digest_of(names, IdType.THIRD_PARTY_ID, route, rows_sha256) != digests[2]
+    assert digest_of(names, IdType.PC_ID, Route(Via.BULK, 1), rows_sha256) != digests[2]
+    assert digest_of(("b", "a"), IdType.PC_ID, route, rows_sha256) != digests[2]

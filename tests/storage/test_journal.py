@@ -88,8 +88,8 @@ def test_runs_are_found_by_what_they_are_for(tmp_path: Path) -> None:
         latest = await journal.latest("a", "x")
         assert latest is not None
         assert (latest.run, latest.sequence) == ("r3", 3)
-        assert [run.run for run in await journal.finished_after("a", 1)] == ["r2"]
-        assert await journal.finished_after("a", 2) == []
+        assert [run.run for run in await journal.begun_after("a", 1)] == ["r2", "r3"]
+        assert await journal.begun_after("a", 3) == []
         assert [run.run for run in await journal.unfinished("a")] == ["r1", "r3"]
         assert await journal.latest("b", "y") is None
 

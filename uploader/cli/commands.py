@@ -114,7 +114,9 @@ def run(exports: tuple[str, ...], *, dry_run: bool, **flags: Any) -> None:
         async with Pipeline(settings, start.options, progress) as pipeline:
             with stop_on_signals(pipeline.stop, pipeline.hurry):
                 spool = pipeline.scratch / "standard-input"
-                given = await asyncio.to_thread(read_exports, exports, settings, spool)
+                given = await asyncio.to_thread(
+                    read_exports, exports, settings, spool, lambda: pipeline.stop.requested
+                )
                 return await pipeline.run(given)
 
     start.go(work, screen.plan_text if dry_run else screen.report_text)
@@ -155,7 +157,9 @@ async def _plan_only(
     stop = Stop()
     with Scratch(home(settings)) as scratch, stop_on_signals(stop):
         spool = scratch.path / "standard-input"
-        given = await asyncio.to_thread(read_exports, exports, settings, spool)
+        given = await asyncio.to_thread(
+            read_exports, exports, settings, spool, lambda: stop.requested
+        )
         made = await asyncio.to_thread(
             make_plan,
             given,

@@ -24,11 +24,12 @@ from uploader.emulator import Faults, faults_from_json
 from uploader.errors import SettingsError, StoppedError, UploaderError, UsageError
 from uploader.pipeline import Options
 from uploader.progress import Progress
+from uploader.runs import input_key
 from uploader.settings import Settings
 from uploader.storage.database import Database, open_database
 from uploader.storage.journal import Run, RunState
 from uploader.storage.locks import is_at_work
-from uploader.workplace import home, locks_folder, refuse_password, sqlite_path, state_url
+from uploader.workplace import locks_folder, refuse_password, sqlite_path, state_url
 
 _OPTION_NAMES = ("report", "dead_letters", "again", "alongside", "stale")
 
@@ -105,10 +106,20 @@ def _fail(
     result = {"state": "stopped", "exit_code": code, "stopped_by": stopped_by, "error": message}
     if as_json:
         click.echo(json.dumps(result, indent=1))
-    if report is not None:
+    if report is not None and _may_be_replaced(report):
         with contextlib.suppress(UploaderError):  # the message is on stderr in any case
             write_report(report, result)
     sys.exit(code)
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether nothing is at *path*, or an earlier report; never somebody's export by mistake."""
+    try:
+        return "exit_code" in json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 @contextlib.contextmanager
@@ -145,8 +156,8 @@ def run_entry(run: Run, settings: Settings) -> dict[str, Any]:
 def standing(run: Run, settings: Settings) -> str:
     """The run's state; ``interrupted`` where it says that it is at work and nobody is."""
     at_work = run.state in (RunState.PLANNING, RunState.SENDING)
-    key = f"{run.account} {run.input_identity}"
-    if at_work and not is_at_work(locks_folder(home(settings)), key):
+    key = input_key(run.account, run.input_identity)
+    if at_work and not is_at_work(locks_folder(settings), key):
         return "interrupted"
     return run.state.value
 

@@ -8,14 +8,12 @@ refusals other than "Batch is empty".
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from .layers import Attribute
+from .layers import Attribute
 
 XML = "text/xml; charset=UTF-8"
 JSON = "application/json; charset=UTF-8"

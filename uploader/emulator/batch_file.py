@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from .profiles import ID_TYPES
 from .text import decode_form
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .wire import Body
+from .wire import Body
 
 BEGINNING = b"batch="
 SLICE_BYTES = 65_536  # ours: two or three milliseconds of work

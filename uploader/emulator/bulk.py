@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 from urllib.parse import parse_qs, quote
 
-from .answers import batch_accepted, batch_status, plain, refusal
-from .batch_file import BatchFileError, count_rows, marked_ids, read_header
+from aiohttp import web
+
+from .answers import Answer, batch_accepted, batch_status, plain, refusal
+from .batch_file import BatchFileError, Header, count_rows, marked_ids, read_header
+from .edge import Edge
 from .ingestion import INCOMPLETE, Batch
 from .limits import MAX_BATCH_BYTES, MAX_BATCH_ROWS
-from .wire import read_body
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from aiohttp import web
-
-    from .answers import Answer
-    from .batch_file import Header
-    from .edge import Edge
-    from .wire import Body
+from .wire import Body, read_body
 
 
 async def submit(edge: Edge, request: web.BaseRequest, version: int) -> Answer:

@@ -17,19 +17,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from aiohttp import web
 
 from .answers import json_answer
+from .edge import Edge
 from .faults import FaultError, faults_from_json
 from .profiles import ID_TYPES, PC_ID, THIRD_PARTY_ID
 from .wire import read_body, to_response
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .edge import Edge
 
 PREFIX = "/_emulator/"
 MAX_CONTROL_BODY_BYTES = 500_000_000  # ours: some million known ids

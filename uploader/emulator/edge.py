@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from .calls import CallLog
 from .fault_plan import FaultPlan
+from .faults import Faults
 from .ingestion import BatchQueue
 from .limits import DAY_SECONDS, MINUTE_SECONDS, RollingWindow
 from .profiles import PC_ID, THIRD_PARTY_ID, ProfileStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from .faults import Faults
-    from .settings import EmulatorSettings
+from .settings import EmulatorSettings
 
 
 class Edge:

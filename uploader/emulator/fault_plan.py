@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
 
 from .calls import APIS
 from .faults import OK, CallFaults, Faults
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
 
 
 class FaultPlan:

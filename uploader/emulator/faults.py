@@ -6,13 +6,11 @@ failures that any HTTP service behind load balancers has.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .calls import APIS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 OK = "ok"
 RESET_BEFORE = "reset_before"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from .answers import fetched, json_answer, not_fetched
+from aiohttp import web
+
+from .answers import Answer, fetched, json_answer, not_fetched
+from .edge import Edge
 from .profiles import PC_ID, THIRD_PARTY_ID
 from .text import decode_path
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from .answers import Answer
-    from .edge import Edge
 
 PREFIX = "/rest/v1/profiles/"
 _BY_THIRD_PARTY_ID = PREFIX + "thirdPartyId/"

@@ -8,18 +8,14 @@ already visible.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .batch_file import Header, row_id, row_slices
 from .layers import Source
-from .profiles import SHELVES, THIRD_PARTY_ID
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from .profiles import ProfileStore
-    from .wire import Body
+from .profiles import SHELVES, THIRD_PARTY_ID, ProfileStore
+from .wire import Body
 
 INCOMPLETE = "incomplete"
 COMPLETE = "complete"

@@ -15,12 +15,10 @@ Empty values never reach an attribute (documented for batches: they are ignored)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from .text import decode_form, encode_form
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 MAX_LAYERS = 4  # ours: more are folded, so that a profile doesn't grow with its history
 _VISIT = b"!"

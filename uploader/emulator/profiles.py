@@ -6,14 +6,9 @@ emulator doesn't join them as a login would. Profiles never expire here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
-from .layers import Source, attributes, with_row, with_update, with_visit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from .layers import Attribute
+from .layers import Attribute, Source, attributes, with_row, with_update, with_visit
 
 THIRD_PARTY_ID = "thirdPartyId"
 PC_ID = "pcId"

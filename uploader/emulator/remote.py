@@ -6,18 +6,15 @@ import asyncio
 import http.client
 import json
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from .control import PREFIX
+from .faults import Faults
 from .profiles import PC_ID, THIRD_PARTY_ID
 from .server import Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from .faults import Faults
-    from .settings import EmulatorSettings
+from .settings import EmulatorSettings
 
 TIMEOUT_SECONDS = 30.0  # ours: loopback answers at once, a dump of millions begins at once
 

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple, Self
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Self
 from urllib.parse import quote
 
 from aiohttp import web
@@ -15,12 +16,8 @@ from . import bulk, control, faults, fetching, single
 from .answers import Answer, plain, refusal
 from .calls import BULK, CLIENT_GONE, FETCH, SINGLE, STATUS
 from .edge import Edge
+from .settings import EmulatorSettings
 from .wire import Abandoned, hang, read_body, reset, send_cut, send_early, to_response
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from .settings import EmulatorSettings
 
 MAX_TARGET_BYTES = 1_048_576  # ours: above aiohttp's 8,190, so that long URLs get their 414
 READ_BUFFER_BYTES = 1_048_576  # ours: batch files come in large pieces

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from .faults import Faults
 from .limits import BULK_CALLS_PER_MINUTE, DAILY_CAP
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 StatusForm = Literal["current", "rows", "failed_rows"]
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .answers import UPDATE_ACCEPTED, UPDATE_ACCEPTED_BARE, plain, refusal
+from aiohttp import web
+
+from .answers import UPDATE_ACCEPTED, UPDATE_ACCEPTED_BARE, Answer, plain, refusal
+from .edge import Edge
 from .limits import MAX_UPDATE_BODY_BYTES, MAX_URL_BYTES
 from .profiles import PC_ID, THIRD_PARTY_ID
 from .text import decode_form, encode_form
-from .wire import read_body
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from .answers import Answer
-    from .edge import Edge
-    from .wire import Body
+from .wire import Body, read_body
 
 _FORM = "application/x-www-form-urlencoded"
 _PROFILE = b"profile."

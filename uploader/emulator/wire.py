@@ -6,12 +6,10 @@ import asyncio
 import socket
 import struct
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from .answers import Answer
+from .answers import Answer
 
 HANG_CHECK_SECONDS = 0.1  # ours: how soon a hanging call notices that its client has gone
 EARLY_CLOSE_SECONDS = 0.1  # ours: time for an early answer to arrive before the close

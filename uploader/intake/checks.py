@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from uploader.intake.ordering import OrderKeys
 from uploader.limits import (
     FORBIDDEN_IN_THIRD_PARTY_ID,
     MAX_ID_BYTES,
@@ -19,11 +20,6 @@ from uploader.limits import (
     PAGE_THIRD_PARTY_ID_CHARACTERS,
 )
 from uploader.model import IdType, IntakeBlock, Reason, RecordBlock, Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from uploader.intake.ordering import OrderKeys
 
 _FORBIDDEN_ID = "[" + FORBIDDEN_IN_THIRD_PARTY_ID + "]"
 _UNRESERVED = f"{string.ascii_letters}{string.digits}-._~".encode()

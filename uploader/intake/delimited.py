@@ -6,8 +6,9 @@ pyarrow reads a stretch when a cheap look shows that it has only one reading; ot
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +26,6 @@ from uploader.intake.stretches import (
     reject_oversized,
 )
 from uploader.model import Reason, Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _NEWLINE, _RETURN, _QUOTE_BYTE = b"\n"[0], b"\r"[0], QUOTE[0]
 
@@ -104,11 +102,12 @@ class DelimitedReader:
         except UnicodeDecodeError as error:
             message = f"{where}: the header is not UTF-8; convert the export to UTF-8"
             raise ExportError(message) from error
-        doubled = sorted({cell for cell in cells if cells.count(cell) > 1})
+        doubled = [place for place, cell in enumerate(cells, 1) if cells.count(cell) > 1]
         if doubled:
-            named = ", ".join(repr(cell) for cell in doubled)
-            message = f"{where}: the header has more than one column {named}; rename one of them"
-            raise ExportError(message)
+            # By place, not by name: a file without a header has somebody's data there.
+            named = ", ".join(map(str, doubled))
+            message = f"{where}: the header has one name for several columns (columns {named})"
+            raise ExportError(f"{message}; rename them")
         return cells
 
     def _is_plain(self, data: bytes) -> bool:

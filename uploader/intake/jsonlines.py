@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from uploader.intake.locations import UTF8_BOM
 from uploader.intake.stretches import (
@@ -18,9 +19,6 @@ from uploader.intake.stretches import (
     reject_oversized,
 )
 from uploader.model import Reason, Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Small stretches: keys may differ from line to line, and a block has a column for each.
 STRETCH_BYTES: Final = 1 << 20

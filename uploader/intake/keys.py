@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from uploader.errors import MappingError
 from uploader.intake.checks import place
+from uploader.intake.jsonlines import Record
 from uploader.intake.mapping import attribute_name, objection, refuse_names
 from uploader.model import Mapping, Reason, Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from uploader.intake.jsonlines import Record
 
 
 class Keys:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import shutil
+import select
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from uploader.errors import ExportError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from uploader.errors import ExportError, StoppedBy, StoppedError
 
 STANDARD_INPUT = "-"
 
 _READ_BYTES = 1 << 20
+_LOOK_SECONDS = 0.2
 
 # First bytes of forms that this version can't read: better a clear word than a
 # million rejected records.
@@ -77,23 +76,45 @@ def expand(arguments: Sequence[str]) -> list[str]:
     return names
 
 
-def open_exports(names: Sequence[str], spool: Path) -> list[Export]:
+def open_exports(
+    names: Sequence[str], spool: Path, stopped: Callable[[], bool] = lambda: False
+) -> list[Export]:
     """Look at every export once: can it be read, which form, which hash.
 
-    Standard input is copied to *spool* first, so that it can be read a second time.
+    Standard input is copied to *spool* first, so that it can be read a second time; a
+    wait for it ends when *stopped* says so.
 
     Raises:
         ExportError: an export is missing, unreadable, or of a form not read here.
+        StoppedError: a stop was asked for (``signal``), or the disk is full (``disk``).
     """
     exports = []
     for name in names:
         path = Path(name)
         if name == STANDARD_INPUT:
             path = spool
-            with spool.open("wb") as copy:
-                shutil.copyfileobj(sys.stdin.buffer, copy, _READ_BYTES)
-        exports.append(inspect(name, path))
+            _spool(spool, stopped)
+        # A name that is no UTF-8 can't stand in a report as it is.
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        exports.append(inspect(shown, path))
     return exports
+
+
+def _spool(path: Path, stopped: Callable[[], bool]) -> None:
+    source = sys.stdin.fileno()
+    try:
+        with path.open("wb") as copy:
+            while True:
+                if stopped():
+                    raise StoppedError(StoppedBy.SIGNAL, "stopped while reading standard input")
+                if select.select([source], [], [], _LOOK_SECONDS)[0]:
+                    chunk = os.read(source, _READ_BYTES)
+                    if not chunk:
+                        return
+                    copy.write(chunk)
+    except OSError as error:
+        message = f"{path}: standard input can't be kept there: {error.strerror or error}"
+        raise StoppedError(StoppedBy.DISK, message) from error
 
 
 def inspect(name: str, path: Path) -> Export:

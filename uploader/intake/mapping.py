@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from uploader.errors import MappingError
 from uploader.limits import ATTRIBUTE_PREFIX, RESERVED_NAMES, RESERVED_PREFIX
+from uploader.model import Mapping
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from uploader.model import Mapping
-
-_COLUMNS_SHOWN = 20
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
@@ -49,15 +45,13 @@ def resolve(mapping: Mapping, columns: Sequence[str], where: str) -> Columns:
     """
     index = {column: position for position, column in enumerate(columns)}
     demand(columns, [(mapping.id_column, ID_ROLE)], where)
-    if mapping.latest_by is not None:
-        demand(columns, [(mapping.latest_by, LATEST_ROLE)], where)
     pairs = [
         (index[column], name)
         for column, name in mapping.attributes or own_names(mapping, columns)
         if column in index and column not in mapping.leave_out
     ]
     refuse_names(mapping, [(columns[position], name) for position, name in pairs], where)
-    latest = None if mapping.latest_by is None else index[mapping.latest_by]
+    latest = None if mapping.latest_by is None else index.get(mapping.latest_by)
     return Columns(index[mapping.id_column], tuple(pairs), latest)
 
 
@@ -67,7 +61,9 @@ LATEST_ROLE = "the column that decides (--latest-by)"
 
 def chosen_columns(mapping: Mapping) -> list[tuple[str, str]]:
     """The columns that have to be in at least one export, each with its role."""
+    latest = [] if mapping.latest_by is None else [(mapping.latest_by, LATEST_ROLE)]
     return [
+        *latest,
         *((column, "an attribute (--attribute)") for column, _ in mapping.attributes),
         *((column, "to be left out (--leave-out)") for column in mapping.leave_out),
     ]
@@ -100,9 +96,10 @@ def refuse_names(mapping: Mapping, pairs: Sequence[tuple[str, str]], where: str)
     seen: dict[str, str] = {}
     for column, name in [*pairs, *((f"constant {name}", name) for name, _ in mapping.constants)]:
         if reason := objection(name):
+            rename = f"rename it (--attribute '{column}=NAME') or " if column else ""
             message = (
                 f"{where}: column {column!r} can't be sent as attribute {name!r}: {reason}; "
-                f"rename it (--attribute '{column}=NAME') or leave it out (--leave-out '{column}')"
+                f"{rename}leave it out (--leave-out '{column}')"
             )
             raise MappingError(message)
         if name in seen:
@@ -123,6 +120,8 @@ def _what_there_is(column: str, columns: Sequence[str]) -> str:
             if column in [cell.strip('"') for cell in columns[0].split(delimiter)]:
                 shown = "'\\t'" if delimiter == "\t" else f"'{delimiter}'"
                 return f"its cells seem to be divided by {plural}: use --delimiter {shown}"
-    shown = ", ".join(repr(name) for name in columns[:_COLUMNS_SHOWN])
-    more = f" and {len(columns) - _COLUMNS_SHOWN} more" if len(columns) > _COLUMNS_SHOWN else ""
-    return f"there are {shown}{more}"
+    # Not the others: a file without a header has somebody's data there.
+    similar = difflib.get_close_matches(column, columns, 3)
+    if similar:
+        return "the nearest are " + ", ".join(map(repr, similar))
+    return f"the first line has {len(columns)} columns, and none is called like that"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from typing import Final
 
 _EXPONENT_BIAS: Final = 5_000_000
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,7})?", re.ASCII)
+_FRACTION = re.compile(r":\d\d[.,](\d+)", re.ASCII)
 # Digits in descending order, so that larger magnitudes of negative numbers sort first.
 _COMPLEMENT = str.maketrans("0123456789", "9876543210")
 
@@ -75,7 +74,10 @@ def _date_key(text: str) -> str | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
+    # The library cuts fractions at microseconds; tills and databases may write more digits.
+    fraction = _FRACTION.search(text)
+    digits = fraction[1].rstrip("0") if fraction else ""
     try:
-        return "3" + moment.astimezone(UTC).isoformat(timespec="microseconds")
+        return "3" + moment.astimezone(UTC).isoformat(timespec="seconds") + digits
     except OverflowError:
         return None

@@ -27,15 +27,12 @@ stretches.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
 from uploader.limits import MAX_RECORD_BYTES
 from uploader.model import Reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 QUOTE = b'"'
 _DOUBLED = b'""'

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -24,9 +25,6 @@ from uploader.intake.mapping import (
 from uploader.intake.ordering import OrderKeys
 from uploader.intake.redrive import Letters, Undelivered, letter_runs
 from uploader.model import IntakeBlock, Mapping, RecordBlock, Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 # Texts held at once for JSON Lines, whose keys may differ from line to line.
 _MAX_CELLS: Final = 1_000_000

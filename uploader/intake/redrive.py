@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from uploader.errors import ExportError
 from uploader.intake.jsonlines import (
@@ -20,10 +22,6 @@ from uploader.intake.jsonlines import (
 from uploader.intake.locations import Form
 from uploader.intake.quoting import CarefulReader, Odd
 from uploader.model import Extent, Mapping, Reason, Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 _LETTERS_AT_ONCE: Final = 5_000
 _BYTES_AT_ONCE: Final = 8 << 20

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from uploader.errors import ExportError
 from uploader.limits import MAX_RECORD_BYTES
 from uploader.model import Extent, Reason, Rejected
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 STRETCH_BYTES: Final = 8 << 20
 # With more than this in hand, a reader comes on without another byte: it leaves at most one

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -30,9 +31,6 @@ from uploader.model import (
 )
 from uploader.planning.encoding import percent_encoded
 from uploader.planning.plan import Contents, Updates, joined_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _Positions = np.ndarray[Any, np.dtype[np.int64]]
 

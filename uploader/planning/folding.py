@@ -7,20 +7,18 @@ empty wins. Lines too long for the sort's memory are laid beside it in a file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final, Self
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from uploader.planning.encoding import ENCODED, AttributeNames, open_engine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-    from types import TracebackType
 
 # DuckDB sorts vectors of 2,048 rows: at 4 KB a row, one is 8 MB. Longer lines are laid aside.
 LONG_LINE_BYTES: Final = 4_096

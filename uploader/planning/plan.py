@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from pathlib import Path
+from typing import Any, Final, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,10 +23,6 @@ from uploader.errors import PlanError
 from uploader.model import IdType, Mapping, Method, Route, RouteWish, Update, Via
 from uploader.planning.encoding import AttributeNames, Encoder
 from uploader.planning.folding import UPDATES, Folder, LongLines, sort
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 FORMAT: Final = 1
 PLAN_FILE: Final = "plan.json"
@@ -47,7 +45,6 @@ class Contents:
     longest_row: int
     without_attributes: int
     rows_sha256: str
-    file_sha256: str
 
 
 def write_updates(
@@ -62,9 +59,14 @@ def write_updates(
     encoder = Encoder(names)
     with LongLines(scratch / "long-lines") as lines, _Writer(folder / UPDATES_FILE) as writer:
         folder_ = Folder(lines, names)
-        encoded = (lines.lay_aside(encoder.encode(block)) for block in blocks)
-        for block in folder_.fold(sort(encoded, scratch, memory_bytes)):
-            writer.write(block)
+        encoded = _Carried(lines.lay_aside(encoder.encode(block)) for block in blocks)
+        try:
+            for block in folder_.fold(sort(iter(encoded), scratch, memory_bytes)):
+                writer.write(block)
+        except Exception:
+            if encoded.failure is not None:
+                raise encoded.failure from None
+            raise
     return Contents(
         names.as_tuple(),
         writer.rows,
@@ -73,8 +75,22 @@ def write_updates(
         writer.longest_row,
         writer.without_attributes,
         writer.digest.hexdigest(),
-        file_sha256(folder / UPDATES_FILE),
     )
+
+
+class _Carried:
+    """An iterator whose exception survives a C interface that keeps none: ``failure``."""
+
+    def __init__(self, items: Iterator[pa.RecordBatch]) -> None:
+        self._items = items
+        self.failure: BaseException | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._items
+        except BaseException as error:
+            self.failure = error
+            raise
 
 
 class _Writer:
@@ -95,9 +111,7 @@ class _Writer:
         self._file.close()
 
     def write(self, block: pa.RecordBatch) -> None:
-        identities, attributes = block.column("identity"), block.column("attributes")
-        rows = pc.binary_join_element_wise(identities, attributes, ",")
-        text = pc.binary_join_element_wise(rows, "", "\n")
+        attributes, text = block.column("attributes"), _rows(block)
         self.digest.update(joined_bytes(text))
         self.rows += block.num_rows
         lengths = pc.binary_length(text)
@@ -115,6 +129,13 @@ class _Writer:
             self._file.write_table(pa.Table.from_batches(self._held))
             self._held = []
             self._held_rows = self._held_bytes = 0
+
+
+def _rows(block: pa.RecordBatch) -> pa.Array:
+    """The lines of a batch file, each with its end."""
+    identities, attributes = block.column("identity"), block.column("attributes")
+    rows = pc.binary_join_element_wise(identities, attributes, ",")
+    return pc.binary_join_element_wise(rows, "", "\n")
 
 
 def joined_bytes(texts: pa.Array) -> memoryview:
@@ -164,9 +185,12 @@ class Plan:
         if rows != self.planned:
             message = f"{UPDATES_FILE} holds {rows:,} updates, {self.planned:,} are planned"
             raise ValueError(message)
-        if verify and file_sha256(self.folder / UPDATES_FILE) != self.description["updates_sha256"]:
-            message = f"{UPDATES_FILE} is not what was written"
-            raise ValueError(message)
+        if not (self.folder / DEAD_LETTERS_FILE).exists():
+            raise ValueError(f"{DEAD_LETTERS_FILE} is missing")
+        if verify and self.digest != digest_of(
+            self.names, self.id_type, self.route, self.updates.sha256()
+        ):
+            raise ValueError("it is not what was planned: its digest is another")
 
     @property
     def digest(self) -> str:
@@ -231,6 +255,13 @@ class Updates:
 
     path: Path
 
+    def sha256(self) -> str:
+        """The hash of all rows, in order."""
+        digest = hashlib.sha256()
+        for _, block in self.blocks():
+            digest.update(joined_bytes(_rows(block)))
+        return digest.hexdigest()
+
     def blocks(self, start: int = 0) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The updates from position *start* on, as batches, each with its first position."""
         with pq.ParquetFile(self.path) as file:
@@ -258,10 +289,10 @@ class Updates:
                 yield Update(start + offset, *row)
 
 
-def digest_of(contents: Contents, id_type: IdType, route: Route) -> str:
+def digest_of(names: tuple[str, ...], id_type: IdType, route: Route, rows_sha256: str) -> str:
     """The plan's digest: the same input planned twice gives the same."""
-    head = json.dumps([FORMAT, id_type.value, contents.names, str(route), route.method.value])
-    return hashlib.sha256(f"{head}\n{contents.rows_sha256}".encode()).hexdigest()
+    head = json.dumps([FORMAT, id_type.value, names, str(route), route.method.value])
+    return hashlib.sha256(f"{head}\n{rows_sha256}".encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

@@ -25,6 +25,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         with path.open("w", encoding="utf-8", newline="\n") as file:
             yield file
         return
+    path = path.resolve()  # a link stays one
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # what a killed run left may be open to others
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)

@@ -115,14 +115,14 @@ class Journal:
             & (schema.runs.c.state != RunState.ABANDONED.value)
         )
 
-    async def finished_after(self, account: str, sequence: int) -> list[Run]:
-        """The account's finished runs that began after the one of *sequence*, in order."""
+    async def begun_after(self, account: str, sequence: int) -> list[Run]:
+        """The account's runs that began after the one of *sequence*, in order."""
         table = schema.runs
 
         def work(connection: Connection) -> list[Run]:
             query = select(table).where(
                 table.c.account == account,
-                table.c.state == RunState.FINISHED.value,
+                table.c.state != RunState.ABANDONED.value,
                 table.c.sequence > sequence,
             )
             return [_as_run(row) for row in connection.execute(query.order_by(table.c.sequence))]

@@ -1,7 +1,7 @@
 """The tables. SQLAlchemy Core, nothing that only one database has.
 
-Times are seconds since 1970, UTC. No id, value or token is ever stored: outcomes point
-into the plan by position.
+Times are seconds since 1970, UTC. Outcomes point into the plan by position: no id, value or
+token is stored, but for what the edge's own messages may quote (``detail``).
 """
 
 from __future__ import annotations
