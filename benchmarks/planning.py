@@ -31,11 +31,11 @@ print(len(profiles))
 DUCKDB = """
 import duckdb, sys
 duckdb.sql("SET threads = 2")
-columns = sys.argv[2].strip().split(",")
+columns = ['"' + name + '"' for name in sys.argv[2].strip().split(",")]
 lasts = ", ".join(f"last(url_encode({c})) FILTER ({c} <> '')" for c in columns[1:])
 rows = f"read_csv('{sys.argv[1]}', all_varchar = true)"
 profiles = f"SELECT customer_id, {lasts} FROM {rows} GROUP BY customer_id"
-print(duckdb.sql(f"SELECT count(*) FROM ({profiles})").fetchone()[0])
+print(duckdb.sql(f"SELECT count(*) FROM ({profiles})").fetchall()[0][0])
 """
 
 
