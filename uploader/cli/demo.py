@@ -56,6 +56,7 @@ def show_demo(folder: Path | None) -> int:
             if code:
                 return code
             _show_profiles(emulator.url)
+        _say("\nThat was the whole job, by both routes. Your own first upload: uploader --help")
     return 0
 
 

@@ -51,7 +51,7 @@ def report_text(report: dict[str, Any]) -> str:
         _records(records, updates["planned"]),
         _updates(updates),
         _row("books", "balanced" if report["balanced"] else "NOT BALANCED"),
-        _row("route", f"{report['route']} ({report['route_reason']})"),
+        _row("route", f"{report['route']}: {report['route_reason']}"),
         _row(
             "calls",
             f"{calls['single']:,} single, {calls['bulk']:,} bulk, {calls['status']:,} status; "
@@ -85,7 +85,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         _outlook(plan),
         "",
         _records(records, updates["planned"]),
-        _row("route", f"{plan['route']} ({plan['route_reason']})"),
+        _row("route", f"{plan['route']}: {plan['route_reason']}"),
         _row("instead", plan["other_route"]),
         _row(
             "sent as",

@@ -91,10 +91,10 @@ def choose(wish: RouteWish, updates: int, total_bytes: int, batches: int, pace: 
         return Choice(bulk, "asked for (--via bulk); v1, since nothing may be created", single_cost)
     limit = pace.single_max_updates
     if updates <= limit:
-        reason = f"{_count(updates, 'update')}: up to {limit:,} go one by one"
+        reason = f"{_count(updates, 'update')}, up to {limit:,} go one by one"
         return Choice(single, reason, bulk_cost)
     reason = (
-        f"{_count(updates, 'update')}: over {limit:,} go as batch files; "
+        f"{_count(updates, 'update')}, over {limit:,} go as batch files; "
         "v1, since nothing may be created"
     )
     return Choice(bulk, reason, single_cost)
