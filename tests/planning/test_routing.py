@@ -43,10 +43,10 @@ def test_the_other_route_s_cost_is_told() -> None:
     """Calls, bytes and time."""
     by_bulk = choose(RouteWish(), 30_000, 4_000_000, 1, PACE)
     assert by_bulk.other == "single: 30,000 calls, about 1.0 minutes"
-    assert by_bulk.reason.startswith("30,000 updates: over 10,000 go as batch files; v1")
+    assert by_bulk.reason.startswith("30,000 updates, over 10,000 go as batch files; v1")
     by_single = choose(RouteWish(), 1, 4_000_000, 1, PACE)
     assert by_single.other == "bulk v1: 1 batch file of 4,000,000 bytes in all, about 2 seconds"
-    assert by_single.reason == "1 update: up to 10,000 go one by one"
+    assert by_single.reason == "1 update, up to 10,000 go one by one"
 
 
 @pytest.mark.parametrize(
