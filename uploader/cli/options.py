@@ -13,7 +13,6 @@ from pydantic_core import PydanticUndefined
 from uploader.settings import PREFIX, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
-Decorator = Callable[[F], F]
 
 
 def setting(

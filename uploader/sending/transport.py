@@ -85,10 +85,6 @@ class EdgeAddress:
         prefix = {1: "", 2: "v2/"}[version]
         return f"{self._root}/m2/{self._code}/{prefix}profile/batchUpdate"
 
-    def profile_url(self, id_path: str) -> str:
-        """Where a profile is fetched; *id_path* is encoded."""
-        return f"{self._root}/rest/v1/profiles/{id_path}?client={self._code}"
-
     @property
     def _root(self) -> str:
         return self.base_url.rstrip("/")
@@ -188,11 +184,6 @@ class Edge:
         if there is None:
             return Answer(None, fault="the batch's status URL can't be used")
         return await self._ask("GET", there, self._timeout)
-
-    async def profile(self, id_path: str) -> Answer:
-        """Fetch one profile."""
-        url = URL(self.address.profile_url(id_path), encoded=True)
-        return await self._ask("GET", url, self._timeout)
 
     async def _ask(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,6 @@ from uploader.model import Batch, BatchState, Fate, Mapping, Outcome, Reason, Re
 from uploader.settling.files import whole_file
 
 VERSION: Final = 1
-
-Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:

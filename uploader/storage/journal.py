@@ -95,10 +95,6 @@ class Journal:
 
         await self._database.run(work)
 
-    async def count_start(self, run: str) -> None:
-        """Note that the run was started once more."""
-        await self.change(run, starts=schema.runs.c.starts + 1)
-
     async def add_seconds(self, run: str, seconds: float) -> None:
         """Add to the time that the run took over all its starts."""
         await self.change(run, seconds=schema.runs.c.seconds + seconds)

@@ -35,7 +35,6 @@ class Window:
 SINGLE: Final = Window("single", DAY_SECONDS, 60)
 BULK: Final = Window("bulk", MINUTE_SECONDS, 1)
 BULK_ROWS: Final = Window("bulk_rows", DAY_SECONDS, 60)
-WINDOWS: Final = (SINGLE, BULK, BULK_ROWS)
 
 
 def _uptime() -> float:
