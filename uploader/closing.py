@@ -60,6 +60,8 @@ class Closing:
         letters = self.write_letters(run, plan, outcomes, batches, others=others)
         run = await self._journal.find(run.run) or run
         report = self._report(run, plan, outcomes, batches, stopped, letters)
+        if not others:
+            report["warnings"] += self._warnings
         finished = report["state"] == "finished"
         await self._journal.change(
             run.run,
@@ -142,7 +144,7 @@ class Closing:
         # Pending without a reason to stop is a fault of ours, like books that don't balance.
         explained = stopped is not None or not counted.pending
         balanced = counted.balanced and records_balance(about["records"], plan.planned)
-        warnings = [*about["warnings"], *self._warnings, *_about_the_edge(counted, batches)]
+        warnings = [*about["warnings"], *_about_the_edge(counted, batches)]
         # A stop that came after the last outcome left nothing to go on with.
         stop = stopped if counted.pending else None
         reasons = dict(about["reasons"])

@@ -28,7 +28,7 @@ from uploader import telemetry
 from uploader.closing import Closing
 from uploader.deadline import Deadline
 from uploader.dispatch import Dispatch
-from uploader.errors import PlanError, StoppedError, TooManyRejectedError, UsageError
+from uploader.errors import PlanError, StoppedBy, StoppedError, TooManyRejectedError, UsageError
 from uploader.inputs import Input
 from uploader.planning.plan import Plan
 from uploader.preparing import make_plan
@@ -200,6 +200,8 @@ class Pipeline:
 
     async def _begin(self, identity: str, options: dict[str, Any]) -> Run:
         for older in await self.journal.unfinished(self.account):
+            if older.stopped_by == StoppedBy.BATCHES:
+                continue  # all of it was sent: any run of the account asks for the rest
             self._closing.warn(
                 f"run {older.run} is unfinished, and older than this one from now on: once this "
                 "one has finished, it goes on with --stale only"
@@ -305,7 +307,7 @@ class Pipeline:
         records = plan.description["records"]
         letters = self._closing.write_letters(run, plan, [], [])
         await self._abandon(run)
-        shutil.rmtree(run.folder / "plan", ignore_errors=True)
+        shutil.rmtree(run.folder / OWN_PLAN, ignore_errors=True)
         message = (
             f"{records['rejected']:,} of {records['read']:,} records were rejected, more than "
             f"--max-rejected {self._settings.max_rejected} allows; nothing was sent. Why each "

@@ -1,8 +1,8 @@
 """Once, and in order: which run a start is, and whether it may send.
 
 Started again with the same input, an unfinished run goes on and a finished one is only
-reported again, as long as it is the account's latest. Work older than a finished run
-would put old values over new ones, so it wants ``--stale``.
+reported again, as long as it is the account's latest. Work older than what a later run
+has sent would put old values over new ones, so it wants ``--stale``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ async def decide(
     """Apply the rule above.
 
     Raises:
-        UsageError: the unfinished run is older than a finished one, and *stale* isn't said.
+        UsageError: a later run has sent since, and *stale* isn't said.
     """
     run = await journal.latest(account, input_identity)
     if run is None:

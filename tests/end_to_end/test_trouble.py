@@ -179,3 +179,6 @@ def test_batches_that_are_still_worked_on_are_asked_for_by_the_next_start(shop: 
         assert settled["state"] == "finished"
         assert settled["updates"]["delivered"] == 20
         assert settled["exit_code"] == 0
+        # All of it had been sent: neither run has anything to warn of.
+        said = [*settled["warnings"], *other.json["warnings"]]
+        assert not [warning for warning in said if "--stale" in warning]
